@@ -171,9 +171,7 @@ class GeometryPolicy:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not value >= 0:
-                raise UsageError(
-                    f"GeometryPolicy({field.name}={value!r}) must be zero or larger.", argument=field.name
-                )
+                raise UsageError(f"GeometryPolicy({field.name}={value!r}) must be zero or larger.", argument=field.name)
 
     def to_dict(self) -> dict[str, Any]:
         """The policy as plain JSON values."""

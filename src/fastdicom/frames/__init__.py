@@ -1,0 +1,18 @@
+"""Where the bytes of one frame lie, and reading those bytes and no others."""
+
+from fastdicom.frames.base import is_encapsulated, read_exactly
+from fastdicom.frames.deflated import inflate
+from fastdicom.frames.encapsulated import FrameIndex, index_frames, read_encapsulated
+from fastdicom.frames.native import native_bit_offset, native_frame_span, read_native_into
+
+__all__ = [
+    "FrameIndex",
+    "index_frames",
+    "inflate",
+    "is_encapsulated",
+    "native_bit_offset",
+    "native_frame_span",
+    "read_encapsulated",
+    "read_exactly",
+    "read_native_into",
+]

@@ -1,0 +1,319 @@
+"""Encapsulated pixel data: a sequence of items (PS3.5 A.4), a Basic Offset Table and then the fragments of the frames.
+
+The index keeps, for each frame, the range that covers its items *with* their 8-byte headers. So a frame costs one
+read, and the headers inside the range are checked every time, whatever an offset table said.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.frames.base import pixel_error, read_exactly
+from fastdicom.types import ByteReader, PixelFormat, PixelLocation
+
+ITEM = b"\xfe\xff\x00\xe0"
+SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
+HEADER_NBYTES = 8
+_CHECKED_ITEMS = 256
+"""Table entries whose item header is looked at while indexing: on a remote file each costs a round trip."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameIndex:
+    """Where the frames of one encapsulated file lie. Small (16 bytes a frame) and picklable."""
+
+    start: NDArray[np.int64]
+    """(N,) file offset of the first item header of each frame; -1: the file ends before this frame does."""
+    stop: NDArray[np.int64]
+    """(N,) file offset after the last fragment of each frame."""
+    table: str
+    """What the index rests on: ``extended``, ``basic``, ``single``, ``one fragment a frame``, ``start markers``."""
+    problem: str = ""
+    """Why frames are absent, where some are."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fragments:
+    """The items of a sequence, walked from one header to the next."""
+
+    start: list[int]
+    """Offsets of the item headers."""
+    stop: list[int]
+    """Offsets after the items."""
+    heads: list[bytes]
+    """The first bytes of each fragment."""
+    problem: str
+    """Why the walk ended, if not at a sequence delimiter or the end of the data."""
+
+
+_HEAD_NBYTES = 68  # enough to recognise an RLE header and every code-stream marker
+
+
+def _walk(reader: ByteReader, position: int, limit: int, stop_after: int = -1) -> _Fragments:
+    """Read the item headers from `position` to the sequence delimiter (or until `stop_after` fragments)."""
+    start: list[int] = []
+    stop: list[int] = []
+    heads: list[bytes] = []
+    problem = ""
+    while position < limit and len(start) != stop_after:
+        head = reader.read_at(position, min(HEADER_NBYTES + _HEAD_NBYTES, limit - position))
+        if head[:4] == SEQUENCE_DELIMITER:
+            break
+        if len(head) < HEADER_NBYTES or head[:4] != ITEM:
+            problem = f"there is no item at offset {position} (found {head[:4].hex(' ') or 'nothing'})"
+            break
+        (length,) = struct.unpack_from("<I", head, 4)
+        if length > limit - position - HEADER_NBYTES:
+            problem = (
+                f"fragment {len(start)} at offset {position} claims {length} bytes where "
+                f"{limit - position - HEADER_NBYTES} are left"
+            )
+            break
+        if length:  # empty items carry nothing and would upset the count of fragments
+            start.append(position)
+            stop.append(position + HEADER_NBYTES + length)
+            heads.append(head[HEADER_NBYTES : HEADER_NBYTES + length])
+        position += HEADER_NBYTES + length
+    return _Fragments(start, stop, heads, problem)
+
+
+def index_frames(
+    reader: ByteReader, location: PixelLocation, fmt: PixelFormat | None = None, *, path: str = ""
+) -> FrameIndex:
+    """Find the frames of encapsulated pixel data.
+
+    The Extended Offset Table (7FE0,0001) is used where it is there and right, then the Basic Offset Table; an absent,
+    empty or wrong table is replaced by what the items say: one frame is all fragments; as many fragments as frames are
+    one each; otherwise a frame starts at each fragment that starts with the marker of a code stream (SOI, SOC, a
+    JPEG XL signature or an RLE header).
+
+    Parameters
+    ----------
+    reader : ByteReader
+        The file. Only item headers and tables are read.
+    location : PixelLocation
+    fmt : PixelFormat, optional
+        Tells which marker starts a frame; without it all are tried.
+
+    Returns
+    -------
+    FrameIndex
+        Frames that lie beyond the end of a truncated file are marked, and fail only when they are read.
+
+    Raises
+    ------
+    PixelDataError
+        The sequence of items is broken before the first frame, or frames and fragments cannot be matched.
+
+    Source: DICOM PS3.5 A.4.
+    """
+    count = max(1, location.number_of_frames)
+    limit = reader.size
+    if location.length >= 0:  # not allowed for encapsulated data, but seen: the items are there all the same
+        limit = min(limit, location.offset + location.length)
+    head = reader.read_at(location.offset, max(0, min(HEADER_NBYTES + 4 * min(count, 4096), limit - location.offset)))
+    if len(head) < HEADER_NBYTES or head[:4] != ITEM:
+        raise pixel_error(
+            f"The pixel data at offset {location.offset} do not start with an item (found "
+            f"{head[:4].hex(' ') or 'nothing'}), so they are not encapsulated as the transfer syntax says. "
+            "Correct the Transfer Syntax UID or copy the file again from its origin.",
+            path,
+        )
+    (table_nbytes,) = struct.unpack_from("<I", head, 4)
+    first = location.offset + HEADER_NBYTES + table_nbytes
+    if first > limit:
+        raise pixel_error(
+            f"The Basic Offset Table claims {table_nbytes} bytes at offset {location.offset}, beyond the end of the "
+            f"data at {limit}. The file is truncated or damaged; copy it again from its origin.",
+            path,
+        )
+    tables = (
+        ("extended", lambda: _extended_table(reader, location, count)),
+        ("basic", lambda: _basic_table(reader, location, table_nbytes, count, head)),
+    )
+    for name, read_table in tables:
+        offsets = read_table()
+        if offsets is not None:
+            index = _index_from_table(reader, offsets, first, limit, name)
+            if index is not None:
+                return index
+    return _index_from_items(reader, first, limit, count, fmt, path)
+
+
+def _extended_table(reader: ByteReader, location: PixelLocation, count: int) -> NDArray[np.int64] | None:
+    offset, nbytes = location.extended_offsets
+    if offset < 0 or nbytes < 8 * count:
+        return None
+    data = reader.read_at(offset, 8 * count)
+    if len(data) < 8 * count:
+        return None
+    offsets = np.frombuffer(data, "<u8")
+    return offsets.astype(np.int64) if int(offsets.max()) < reader.size else None
+
+
+def _basic_table(
+    reader: ByteReader, location: PixelLocation, nbytes: int, count: int, head: bytes
+) -> NDArray[np.int64] | None:
+    if nbytes < 4 * count:  # 0: empty, as the standard allows; shorter than the frames: wrong
+        return None
+    data = head[HEADER_NBYTES : HEADER_NBYTES + 4 * count]
+    if len(data) < 4 * count:
+        data = reader.read_at(location.offset + HEADER_NBYTES, 4 * count)
+    return np.frombuffer(data, "<u4").astype(np.int64) if len(data) == 4 * count else None
+
+
+def _index_from_table(
+    reader: ByteReader, offsets: NDArray[np.int64], first: int, limit: int, name: str
+) -> FrameIndex | None:
+    """Frames as an offset table has them, or None where the items prove the table wrong."""
+    if offsets[0] != 0 or (len(offsets) > 1 and np.diff(offsets).min() <= HEADER_NBYTES):
+        return None
+    start = offsets + first
+    inside = int(np.searchsorted(start, limit - HEADER_NBYTES, side="right"))
+    checked: NDArray[np.int64] = (
+        np.unique(np.linspace(0, inside - 1, min(inside, _CHECKED_ITEMS)).astype(np.int64))
+        if inside
+        else np.zeros(0, np.int64)
+    )
+    for i in checked:
+        head = reader.read_at(int(start[i]), HEADER_NBYTES)
+        if len(head) < HEADER_NBYTES or head[:4] != ITEM:
+            return None
+        end = int(start[i]) + HEADER_NBYTES + struct.unpack_from("<I", head, 4)[0]
+        if i + 1 < len(start) and end > start[i + 1]:
+            return None
+    stop = np.append(start[1:], limit)
+    problem = ""
+    if inside == len(start):
+        # The last frame ends where its items do. Its range is found by walking them, as no offset says it; a table of
+        # one frame that leaves fragments over is not different from none.
+        last = _walk(reader, int(start[-1]), limit)
+        if not last.start or (last.problem and not _is_truncation(last)):
+            return None
+        stop[-1] = last.stop[-1]
+        problem = last.problem
+    else:
+        problem = f"the offset table places frame {inside} at {int(start[inside])}, beyond the end of data at {limit}"
+    absent = stop > limit
+    if problem:
+        absent[max(0, inside - 1) :] = True
+    start[absent], stop[absent] = -1, -1
+    return FrameIndex(start, stop, name, problem)
+
+
+def _is_truncation(fragments: _Fragments) -> bool:
+    return "claims" in fragments.problem
+
+
+def _index_from_items(
+    reader: ByteReader, first: int, limit: int, count: int, fmt: PixelFormat | None, path: str
+) -> FrameIndex:
+    """Frames as the items themselves tell them, without a table."""
+    items = _walk(reader, first, limit)
+    found = len(items.start)
+    start = np.asarray(items.start, np.int64)
+    stop = np.asarray(items.stop, np.int64)
+    if found == 0:
+        raise pixel_error(
+            f"The pixel data at offset {first} hold no fragment: {items.problem or 'the sequence is empty'}. "
+            "The file is truncated or damaged; copy it again from its origin.",
+            path,
+        )
+    if count == 1 and not items.problem:
+        return FrameIndex(start[:1], stop[-1:], "single")
+    if count == found and not items.problem:
+        return FrameIndex(start, stop, "one fragment a frame")
+    begins = [i for i, head in enumerate(items.heads) if _starts_frame(head, fmt)]
+    if items.problem and begins and begins[0] == 0 and len(begins) <= count:
+        return _truncated_index(items, begins, count)
+    if count == 1 and items.problem and not _is_truncation(items):  # rubbish after the only frame
+        return FrameIndex(start[:1], stop[-1:], "single", items.problem)
+    if len(begins) >= count and begins[0] == 0:
+        ends = [stop[i - 1] for i in begins[1:]] + [stop[-1]]
+        return FrameIndex(start[begins][:count], np.asarray(ends, np.int64)[:count], "start markers")
+    why = f" ({items.problem})" if items.problem else ""
+    raise pixel_error(
+        f"The pixel data have {count} frames in {found} fragments{why}, no usable offset table, and {len(begins)} "
+        "fragments that start like a frame: they cannot be matched. Number of Frames is wrong or the file is damaged; "
+        "copy it again from its origin or rewrite it with an offset table.",
+        path,
+        expected=count,
+        found=found,
+    )
+
+
+def _truncated_index(items: _Fragments, begins: list[int], count: int) -> FrameIndex:
+    """All frames but the last one begun, which is cut off, and those after it."""
+    complete = len(begins) if not _is_truncation(items) and len(begins) == count else len(begins) - 1
+    start = np.full(count, -1, np.int64)
+    stop = np.full(count, -1, np.int64)
+    for frame in range(complete):
+        end = begins[frame + 1] - 1 if frame + 1 < len(begins) else len(items.stop) - 1
+        start[frame], stop[frame] = items.start[begins[frame]], items.stop[end]
+    return FrameIndex(start, stop, "start markers", items.problem)
+
+
+def _starts_frame(head: bytes, fmt: PixelFormat | None) -> bool:
+    """Whether a fragment starts with the first bytes of a code stream of this transfer syntax."""
+    uid = fmt.transfer_syntax_uid if fmt else ""
+    if uid == "1.2.840.10008.1.2.5":
+        return _is_rle_header(head)
+    if head.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a")) or head[4:8] in (b"jP  ", b"JXL "):
+        return True
+    return not uid and _is_rle_header(head)
+
+
+def _is_rle_header(head: bytes) -> bool:
+    """PS3.5 G.5: number of segments, then 15 ascending offsets of which the first is 64."""
+    if len(head) < 64:
+        return False
+    segments, *offsets = struct.unpack_from("<16I", head)
+    used = offsets[:segments]
+    return 1 <= segments <= 15 and used[0] == 64 and used == sorted(used) and not any(offsets[segments:])
+
+
+def read_encapsulated(reader: ByteReader, index: FrameIndex, frame: int, *, path: str = "") -> memoryview:
+    """Read the code stream of one frame: one read, without a copy where it is one fragment.
+
+    Returns
+    -------
+    memoryview of bytes
+        The fragments joined, with the padding byte of an odd-length stream still there.
+
+    Raises
+    ------
+    PixelDataError
+        The frame is beyond the end of the file, or its items do not fill its range: the offset table is wrong.
+    """
+    if not 0 <= frame < len(index):
+        raise pixel_error(f"Frame {frame} is asked for, but the file has {len(index)}.", path, frame)
+    start, stop = int(index.start[frame]), int(index.stop[frame])
+    if start < 0:
+        raise pixel_error(
+            f"Frame {frame} is not complete: {index.problem}. The file is truncated; copy it again from its origin.",
+            path,
+            frame,
+        )
+    data = memoryview(read_exactly(reader, start, stop - start, path=path, frame=frame))
+    parts: list[memoryview] = []
+    position = 0
+    while position < len(data):
+        tag, body = data[position : position + 4], position + HEADER_NBYTES
+        end = body + struct.unpack_from("<I", data, position + 4)[0] if body <= len(data) else len(data) + 1
+        if tag != ITEM or end > len(data):
+            raise pixel_error(
+                f"Frame {frame} does not consist of whole items at offset {start + position}: the offset table "
+                f"({index.table}) is wrong. Rewrite the file without an offset table or copy it again.",
+                path,
+                frame,
+            )
+        parts.append(data[body:end])
+        position = end
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))

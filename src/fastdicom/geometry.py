@@ -1,0 +1,193 @@
+"""Pure functions on float64 arrays: where slices are, how they follow one another, what grid they form.
+
+Everything is in DICOM patient coordinates (LPS), millimetres. Nothing here reads a file or knows a policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "SliceLine",
+    "affine_of",
+    "corners",
+    "fit_line",
+    "grid_indices",
+    "is_orthonormal",
+    "slice_normal",
+    "slice_positions",
+    "tilt_angle",
+]
+
+Floats = NDArray[np.float64]
+
+
+def slice_normal(image_orientation: ArrayLike) -> Floats:
+    """Unit normal of a slice: row cosines x column cosines.
+
+    Parameters
+    ----------
+    image_orientation : (6,) or (N, 6) float64
+        Image Orientation (Patient) (0020,0037): direction cosines of the first row, then of the first column.
+
+    Returns
+    -------
+    (3,) or (N, 3) float64, unit length; NaN where the cosines are absent or parallel.
+
+    Source: DICOM PS3.3 C.7.6.2.1.1.
+    """
+    cosines = np.asarray(image_orientation, dtype=np.float64)
+    normal = np.cross(cosines[..., :3], cosines[..., 3:])
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(length > 1e-6, normal / length, np.nan)
+
+
+def is_orthonormal(image_orientation: ArrayLike, tolerance: float = 1e-2) -> NDArray[np.bool_]:
+    """Whether row and column cosines are unit vectors at a right angle, within `tolerance`.
+
+    Parameters
+    ----------
+    image_orientation : (6,) or (N, 6) float64
+    tolerance : float
+        Largest error of a length or of the cosine between them. Written cosines are rounded, often to 3 digits.
+
+    Returns
+    -------
+    bool array of shape () or (N,); False where a cosine is NaN.
+    """
+    cosines = np.asarray(image_orientation, dtype=np.float64)
+    row, column = cosines[..., :3], cosines[..., 3:]
+    errors = np.stack(
+        [np.linalg.norm(row, axis=-1) - 1, np.linalg.norm(column, axis=-1) - 1, np.sum(row * column, axis=-1)]
+    )
+    return np.asarray(np.all(np.abs(errors) <= tolerance, axis=0))
+
+
+def slice_positions(image_position: ArrayLike, normal: ArrayLike) -> Floats:
+    """Distance of each slice from the origin along the normal.
+
+    Parameters
+    ----------
+    image_position : (N, 3) float64, mm, patient coordinates (LPS)
+        Image Position (Patient) (0020,0032): centre of the first voxel.
+    normal : (3,) float64, unit length
+
+    Returns
+    -------
+    (N,) float64, mm. Larger is further along the normal.
+
+    Source: DICOM PS3.3 C.7.6.2.1.1.
+    """
+    return np.asarray(image_position, dtype=np.float64) @ np.asarray(normal, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class SliceLine:
+    """The evenly spaced line through a stack of slices, and how far the slices are from it."""
+
+    step: Floats
+    """(3,) mm: from one slice to the next; exact at the first and at the last slice."""
+    spacing: float
+    """mm along the step: its length."""
+    deviation: Floats
+    """(N,) mm: distance of each slice from its place on the line, in three dimensions."""
+    gaps: Floats
+    """(N - 1,) mm along the normal between neighbours."""
+
+
+def fit_line(image_position: ArrayLike, normal: ArrayLike) -> SliceLine:
+    """Fit an evenly spaced line to the positions of two or more ordered slices.
+
+    The line runs from the first to the last written position, as in ITK, so both ends of the volume are where the
+    file says; rounding of the positions in between does not move it.
+
+    Parameters
+    ----------
+    image_position : (N, 3) float64, mm, N >= 2, ordered along the normal
+    normal : (3,) float64, unit length
+    """
+    positions = np.asarray(image_position, dtype=np.float64)
+    count = len(positions)
+    step = (positions[-1] - positions[0]) / (count - 1)
+    line = positions[0] + np.arange(count)[:, None] * step
+    return SliceLine(
+        step=step,
+        spacing=float(np.linalg.norm(step)),
+        deviation=np.linalg.norm(positions - line, axis=1),
+        gaps=np.diff(slice_positions(positions, normal)),
+    )
+
+
+def tilt_angle(step: ArrayLike, normal: ArrayLike) -> float:
+    """Angle between the step from slice to slice and the slice normal, degrees in [0, 90].
+
+    Zero for an orthogonal stack; the gantry tilt of a tilted CT acquisition.
+    """
+    vector = np.asarray(step, dtype=np.float64)
+    along = abs(float(vector @ np.asarray(normal, dtype=np.float64)))
+    across = float(np.linalg.norm(np.cross(vector, np.asarray(normal, dtype=np.float64))))
+    return float(np.degrees(np.arctan2(across, along)))
+
+
+def grid_indices(slice_positions: ArrayLike, tolerance: float) -> tuple[NDArray[np.int64], float] | None:
+    """Place unevenly spaced slices on the finest regular grid that their gaps are whole multiples of.
+
+    Parameters
+    ----------
+    slice_positions : (N,) float64, mm, strictly ascending, N >= 2
+    tolerance : float, mm
+        Largest distance of a slice from its place on the grid.
+
+    Returns
+    -------
+    ((N,) int64 grid index of each slice, from 0; spacing of the grid in mm), or None where no such grid exists whose
+    spacing is the smallest gap between two slices.
+    """
+    positions = np.asarray(slice_positions, dtype=np.float64)
+    gaps = np.diff(positions)
+    # Rounded positions make the smallest gap a poor unit: average over the gaps that are about as small.
+    smallest = float(gaps.min())
+    unit = float(np.median(gaps[gaps < 1.5 * smallest]))
+    indices = np.concatenate([[0], np.cumsum(np.rint(gaps / unit))]).astype(np.int64)
+    if indices[-1] == 0 or np.any(np.diff(indices) < 1):
+        return None
+    spacing = float(positions[-1] - positions[0]) / float(indices[-1])
+    if np.max(np.abs(positions[0] + indices * spacing - positions)) > tolerance:
+        return None
+    return indices, spacing
+
+
+def affine_of(image_orientation: ArrayLike, pixel_spacing: ArrayLike, origin: ArrayLike, step: ArrayLike) -> Floats:
+    """The affine from array indices ``(z, y, x, 1)`` to LPS mm.
+
+    Parameters
+    ----------
+    image_orientation : (6,) float64
+    pixel_spacing : (2,) float64, mm
+        Pixel Spacing (0028,0030): distance between rows (along y), then between columns (along x).
+    origin : (3,) float64, mm
+        Image Position (Patient) of slice 0.
+    step : (3,) float64, mm
+        From slice to slice; not along the normal where the stack is tilted.
+
+    Source: DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1, extended by the slice index.
+    """
+    cosines = np.asarray(image_orientation, dtype=np.float64)
+    spacing = np.asarray(pixel_spacing, dtype=np.float64)
+    affine = np.eye(4)
+    affine[:3, 0] = step
+    affine[:3, 1] = cosines[3:] * spacing[0]
+    affine[:3, 2] = cosines[:3] * spacing[1]
+    affine[:3, 3] = origin
+    return affine
+
+
+def corners(affine: ArrayLike, shape: tuple[int, int, int]) -> Floats:
+    """LPS mm of the centres of the eight corner voxels of a ``(z, y, x)`` array: (8, 3) float64."""
+    index = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    homogeneous = np.concatenate([index, np.ones((8, 1))], axis=1)
+    return np.asarray((homogeneous @ np.asarray(affine, dtype=np.float64).T)[:, :3])

@@ -1,0 +1,349 @@
+"""The attributes of a generated series: those that all its files share, and those of each instance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from fastdicom.errors import UsageError
+from fastdicom.testing.placement import format_decimal, slice_positions
+from fastdicom.testing.spec import SeriesSpec, uid_from
+
+__all__ = ["Instance", "constant_attributes", "instance_attributes", "instances", "sop_class_of"]
+
+SOP_CLASSES = {
+    "CT": "1.2.840.10008.5.1.4.1.1.2",
+    "MR": "1.2.840.10008.5.1.4.1.1.4",
+    "PT": "1.2.840.10008.5.1.4.1.1.128",
+    "CR": "1.2.840.10008.5.1.4.1.1.1",
+    "US": "1.2.840.10008.5.1.4.1.1.6.1",
+    "NM": "1.2.840.10008.5.1.4.1.1.20",
+    "XA": "1.2.840.10008.5.1.4.1.1.12.1",
+    "RF": "1.2.840.10008.5.1.4.1.1.12.2",
+    "RTDOSE": "1.2.840.10008.5.1.4.1.1.481.2",
+}
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+ULTRASOUND_MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.3.1"
+ENHANCED = {"CT": "1.2.840.10008.5.1.4.1.1.2.1", "MR": "1.2.840.10008.5.1.4.1.1.4.1"}
+CROSS_SECTIONAL = ("CT", "MR", "PT")
+DIMENSION_KEYWORDS = {
+    "temporal_position": "TemporalPositionIdentifier",
+    "echo": "EchoTime",
+    "b_value": "DiffusionBValue",
+    "gradient": "DiffusionGradientOrientation",
+    "trigger_time": "TriggerTime",
+    "acquisition_number": "AcquisitionNumber",
+    "acquisition_time": "AcquisitionTime",
+    "content_time": "ContentTime",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One file of a classic series."""
+
+    frame: int
+    """Flat index into the grid ``(*dimensions, slices)``."""
+    slice_index: int
+    dimension_index: tuple[int, ...]
+    copy: int
+    """1 for the second file of a slice in `SeriesSpec.duplicates`."""
+    instance_number: int | None
+    sop_instance_uid: str
+
+
+def sop_class_of(spec: SeriesSpec) -> str:
+    """SOP Class UID that allows what the recipe asks for (PS3.4 B.5)."""
+    if spec.sop_class_uid is not None:
+        return spec.sop_class_uid
+    if spec.multi_frame == "enhanced":
+        return ENHANCED.get(spec.modality, ENHANCED["MR"])
+    fmt = spec.pixel_format
+    if spec.multi_frame and spec.modality == "US":
+        return ULTRASOUND_MULTI_FRAME
+    if spec.modality in ("US", "NM", "XA", "RF", "RTDOSE"):
+        return SOP_CLASSES[spec.modality]
+    if spec.multi_frame:
+        # Multi-frame secondary capture: single bit, grayscale byte, grayscale word, true colour.
+        kind = 4 if fmt.samples_per_pixel == 3 else {1: 1, 8: 2}.get(fmt.bits_allocated, 3)
+        return f"{SECONDARY_CAPTURE}.{kind}"
+    if fmt.samples_per_pixel == 3 or fmt.photometric_interpretation == "PALETTE COLOR":
+        return SECONDARY_CAPTURE
+    return SOP_CLASSES.get(spec.modality, SECONDARY_CAPTURE)
+
+
+def instances(spec: SeriesSpec) -> list[Instance]:
+    """The files of the series in grid order; second copies last."""
+    shape = spec.grid_shape
+    total = math.prod(shape)
+    frames = [f for f in range(total) if f % spec.slices not in spec.missing]
+    files = [(f, 0) for f in frames] + [(f, 1) for f in frames if f % spec.slices in spec.duplicates]
+    numbers: list[int | None] = [None] * total
+    if spec.instance_numbers is not None:
+        order = np.arange(1, total + 1)
+        if spec.instance_numbers == "reversed":
+            order = order[::-1]
+        elif spec.instance_numbers == "shuffled":
+            order = np.random.default_rng(spec.seed + 1).permutation(order)
+        numbers = [int(n) for n in order]
+    root = uid_from("instances", spec.series_uid)
+    return [
+        Instance(
+            frame=f,
+            slice_index=f % spec.slices,
+            dimension_index=tuple(int(i) for i in np.unravel_index(f, shape)[:-1]),
+            copy=copy,
+            instance_number=numbers[f],
+            sop_instance_uid=f"{root}.{f + 1 + copy * total}",
+        )
+        for f, copy in files
+    ]
+
+
+def per_slice(value: float | tuple[float, ...] | None, k: int) -> float | None:
+    """Entry `k` of a number that is one for all slices or one for each."""
+    return value[k] if isinstance(value, tuple) else value
+
+
+def instance_attributes(spec: SeriesSpec) -> Iterator[tuple[Instance, dict[str, Any]]]:
+    """What differs from file to file, by keyword, in the spelling of the file (DS as text). None: absent."""
+    positions = slice_positions(spec)
+    normal = np.cross(*np.asarray(spec.orientation, np.float64).reshape(2, 3))
+    dimensions = spec.dimension_values
+    varying = {name: value for name, value in spec.extra.items() if callable(value)}
+    with_position = spec.position and spec.multi_frame is False
+    for n, instance in enumerate(instances(spec)):
+        k = instance.slice_index
+        values: dict[str, Any] = {
+            "SOPInstanceUID": instance.sop_instance_uid,
+            "InstanceNumber": "" if instance.instance_number is None else instance.instance_number,
+        }
+        if with_position:
+            values["ImagePositionPatient"] = [format_decimal(v) for v in positions[k]]
+            values["SliceLocation"] = format_decimal(round(float(positions[k] @ normal), 4))
+        if spec.pixel_format.samples_per_pixel == 1:
+            for keyword, given in (("RescaleSlope", spec.slope), ("RescaleIntercept", spec.intercept)):
+                number = per_slice(given, k)
+                values[keyword] = None if number is None else format_decimal(number)
+        if spec.modality == "PT":
+            values["ImageIndex"] = n + 1
+        for (name, choices), i in zip(dimensions.items(), instance.dimension_index, strict=True):
+            values |= dimension_attributes(name, choices, i)
+        values |= {name: function(k) for name, function in varying.items()}
+        yield instance, values
+
+
+def dimension_attributes(name: str, choices: tuple[Any, ...], i: int) -> dict[str, Any]:
+    """Attributes that say that a frame is entry `i` of an extra dimension."""
+    keyword = DIMENSION_KEYWORDS.get(name, name)
+    if tag_for_keyword(keyword) is None:
+        raise UsageError(
+            f"SeriesSpec(dimensions={{{name!r}: ...}}) is neither one of {', '.join(DIMENSION_KEYWORDS)} nor a DICOM "
+            "keyword. Use one of these.",
+            argument="dimensions",
+        )
+    value = choices[i]
+    if dictionary_VR(keyword) == "DS":
+        value = format_decimal(value)
+    attributes: dict[str, Any] = {keyword: list(value) if isinstance(value, tuple) else value}
+    if name == "temporal_position":
+        attributes["NumberOfTemporalPositions"] = len(choices)
+    elif name == "echo":
+        attributes["EchoNumbers"] = i + 1
+    elif name == "b_value":
+        attributes["DiffusionDirectionality"] = "NONE" if value == 0 else "ISOTROPIC"
+    elif name == "gradient":
+        attributes["DiffusionDirectionality"] = "DIRECTIONAL"
+    return attributes
+
+
+def constant_attributes(spec: SeriesSpec) -> Dataset:
+    """What all files of the series share, pixel data excepted."""
+    ds = Dataset()
+    _patient_and_study(ds, spec)
+    _series_and_equipment(ds, spec)
+    _modality(ds, spec)
+    if spec.multi_frame is False and spec.position:
+        ds.ImageOrientationPatient = [format_decimal(v) for v in spec.orientation]
+    if spec.multi_frame != "enhanced" and (spec.position or spec.multi_frame):
+        ds.PixelSpacing = [format_decimal(v) for v in spec.pixel_spacing]
+        ds.SliceThickness = format_decimal(spec.slice_step)
+        if spec.modality == "MR" or spec.multi_frame:
+            ds.SpacingBetweenSlices = format_decimal(spec.slice_step)
+    pixel_attributes(ds, spec)
+    return ds
+
+
+def apply_extra(ds: Dataset, spec: SeriesSpec) -> None:
+    """Set (or remove) what the recipe names itself; it wins over everything above."""
+    for keyword, value in spec.extra.items():
+        if value is None or callable(value):
+            if keyword in ds:
+                delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+
+
+def _patient_and_study(ds: Dataset, spec: SeriesSpec) -> None:
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.SOPClassUID = sop_class_of(spec)
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20240229"
+    ds.StudyTime = "101500"
+    ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "101530.250000"
+    ds.AccessionNumber = "A0042"
+    ds.Manufacturer = "fastdicom"
+    ds.ReferringPhysicianName = ""
+    ds.ManufacturerModelName = "phantom"
+    ds.PatientName = "Phantom^Generated"
+    ds.PatientID = "FD-0001"
+    ds.PatientBirthDate = "19700101"
+    ds.PatientSex = "O"
+    ds.StudyInstanceUID = spec.study_uid
+    ds.StudyID = "1"
+
+
+def _series_and_equipment(ds: Dataset, spec: SeriesSpec) -> None:
+    ds.Modality = spec.modality
+    ds.SeriesDescription = spec.series_description
+    ds.SeriesInstanceUID = spec.series_uid
+    ds.SeriesNumber = spec.series_number
+    ds.SoftwareVersions = "1.0"
+    ds.DeviceSerialNumber = "42"
+    if spec.position or spec.multi_frame:
+        ds.FrameOfReferenceUID = spec.reference_uid
+        ds.PositionReferenceIndicator = ""
+        ds.PatientPosition = "HFS"
+    else:
+        ds.PatientOrientation = ""
+
+
+def _modality(ds: Dataset, spec: SeriesSpec) -> None:
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    if spec.multi_frame != "enhanced":
+        ds.AcquisitionNumber = 1
+    if str(ds.SOPClassUID).startswith(SECONDARY_CAPTURE) and spec.modality != "PT":
+        ds.ImageType = ["DERIVED", "SECONDARY"]
+        ds.ConversionType = "WSD"
+    {"CT": _ct, "MR": _mr, "PT": _pt, "NM": _nm, "XA": _xray, "RF": _xray, "RTDOSE": _dose}.get(
+        spec.modality, lambda ds, spec: None
+    )(ds, spec)
+
+
+def _ct(ds: Dataset, spec: SeriesSpec) -> None:
+    if spec.multi_frame == "enhanced":
+        return
+    ds.KVP = "120"
+    ds.GantryDetectorTilt = format_decimal(spec.tilt_deg)
+    ds.ConvolutionKernel = "STANDARD"
+    ds.ScanOptions = "HELICAL MODE"
+
+
+def _mr(ds: Dataset, spec: SeriesSpec) -> None:
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    ds.MagneticFieldStrength = "1.5"
+    if spec.multi_frame == "enhanced":
+        return
+    ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions = "SE", "NONE", ""
+    ds.MRAcquisitionType = "2D"
+    ds.RepetitionTime, ds.EchoTime, ds.EchoTrainLength, ds.EchoNumbers = "2000", "30", 1, 1
+    ds.FlipAngle = "90"
+
+
+def _pt(ds: Dataset, spec: SeriesSpec) -> None:
+    """PS3.3 C.8.9; the numbers an SUV needs are all here."""
+    ds.Units, ds.CountsSource, ds.DecayCorrection = "BQML", "EMISSION", "START"
+    ds.SeriesType = ["WHOLE BODY", "IMAGE"]
+    ds.NumberOfSlices = spec.slices
+    ds.CorrectedImage = ["DECY", "ATTN", "SCAT", "RAN"]
+    ds.CollimatorType = "NONE"
+    ds.FrameReferenceTime, ds.ActualFrameDuration, ds.DecayFactor = "60000", 120000, "1.01"
+    ds.PatientWeight, ds.PatientSize = "70", "1.75"
+    dose = Dataset()
+    dose.Radiopharmaceutical = "FDG"
+    dose.RadiopharmaceuticalStartTime = "091500"
+    dose.RadiopharmaceuticalStartDateTime = "20240229091500"
+    dose.RadionuclideTotalDose = "370000000"
+    dose.RadionuclideHalfLife = "6586.2"
+    dose.RadionuclidePositronFraction = "0.97"
+    dose.RadionuclideCodeSequence = [code("C-111A1", "SRT", "^18^Fluorine")]
+    ds.RadiopharmaceuticalInformationSequence = [dose]
+
+
+def _nm(ds: Dataset, spec: SeriesSpec) -> None:
+    """PS3.3 C.8.4; a reconstructed tomogram keeps its geometry in the detector sequence."""
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
+    ds.AcquisitionTerminationCondition = "TIME"
+    ds.CountsAccumulated = 1000
+    ds.NumberOfSlices = spec.slices
+    detector = Dataset()
+    detector.CollimatorType, detector.FocalDistance = "PARA", 0
+    if spec.position:
+        detector.ImageOrientationPatient = [format_decimal(v) for v in spec.orientation]
+        detector.ImagePositionPatient = [format_decimal(v) for v in slice_positions(spec)[0]]
+    ds.DetectorInformationSequence = [detector]
+    ds.NumberOfDetectors = 1
+
+
+def _xray(ds: Dataset, spec: SeriesSpec) -> None:
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE"]
+    ds.KVP, ds.RadiationSetting, ds.PixelIntensityRelationship = "80", "SC", "LIN"
+    ds.XRayTubeCurrent, ds.ExposureTime = 100, 10
+
+
+def _dose(ds: Dataset, spec: SeriesSpec) -> None:
+    """PS3.3 C.8.8.3; positions of the frames are offsets in the grid vector."""
+    ds.ImageType = ["DERIVED", "SECONDARY", "DOSE"]
+    ds.DoseUnits, ds.DoseType, ds.DoseSummationType = "GY", "PHYSICAL", "PLAN"
+    ds.DoseGridScaling = "0.001"
+    if spec.multi_frame and spec.position:
+        positions = slice_positions(spec)
+        ds.ImagePositionPatient = [format_decimal(v) for v in positions[0]]
+        ds.ImageOrientationPatient = [format_decimal(v) for v in spec.orientation]
+        normal = np.cross(*np.asarray(spec.orientation, np.float64).reshape(2, 3))
+        offsets = [format_decimal(round(float((p - positions[0]) @ normal), 6)) for p in positions]
+        ds.GridFrameOffsetVector = offsets if len(offsets) > 1 else offsets[0]
+
+
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    """One item of a code sequence (PS3.3 8)."""
+    ds = Dataset()
+    ds.CodeValue, ds.CodingSchemeDesignator, ds.CodeMeaning = value, scheme, meaning
+    return ds
+
+
+def pixel_attributes(ds: Dataset, spec: SeriesSpec) -> None:
+    """Image Pixel module and what belongs to the display of the pixels (PS3.3 C.7.6.3)."""
+    fmt = spec.pixel_format
+    ds.SamplesPerPixel = fmt.samples_per_pixel
+    ds.PhotometricInterpretation = fmt.photometric_interpretation
+    if fmt.samples_per_pixel > 1:
+        ds.PlanarConfiguration = fmt.planar_configuration
+    ds.Rows, ds.Columns, ds.BitsAllocated = fmt.rows, fmt.columns, fmt.bits_allocated
+    if fmt.pixel_keyword == "PixelData":
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = fmt.bits_stored, fmt.high_bit, fmt.pixel_representation
+    if fmt.photometric_interpretation == "PALETTE COLOR":
+        palette(ds, fmt.bits_stored)
+    if spec.padding is not None:
+        ds.add_new("PixelPaddingValue", "SS" if spec.signed else "US", spec.padding)
+    if spec.window is not None and fmt.samples_per_pixel == 1:
+        pairs = spec.window if isinstance(spec.window[0], tuple) else (spec.window,)
+        centres, widths = zip(*pairs, strict=True)  # type: ignore[arg-type]
+        ds.WindowCenter = [format_decimal(v) for v in centres] if len(centres) > 1 else format_decimal(centres[0])
+        ds.WindowWidth = [format_decimal(v) for v in widths] if len(widths) > 1 else format_decimal(widths[0])
+    if fmt.samples_per_pixel == 1 and spec.modality in ("CT", "MR") and spec.slope is not None:
+        ds.RescaleType = "HU" if spec.modality == "CT" else "US"
+
+
+def palette(ds: Dataset, bits: int) -> None:
+    """A palette of 16-bit entries for the lower 256 indices; larger ones take the last (PS3.3 C.7.6.3.1.5)."""
+    entries = min(1 << bits, 256)
+    ramp = np.linspace(0, 65535, entries)
+    for colour, levels in (("Red", ramp), ("Green", ramp[::-1]), ("Blue", np.abs(ramp - 32768) * 1.99)):
+        ds.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [entries, 0, 16])
+        ds.add_new(f"{colour}PaletteColorLookupTableData", "OW", levels.astype("<u2").tobytes())
