@@ -94,7 +94,7 @@ class SliceLine:
     spacing: float
     """mm along the step: its length."""
     deviation: Floats
-    """(N,) mm: distance of each slice from its place on the line, in three dimensions."""
+    """(N,) mm: distance of each slice from its place on the best evenly spaced line, see `fit_line`."""
     gaps: Floats
     """(N - 1,) mm along the normal between neighbours."""
 
@@ -102,8 +102,9 @@ class SliceLine:
 def fit_line(image_position: ArrayLike, normal: ArrayLike) -> SliceLine:
     """Fit an evenly spaced line to the positions of two or more ordered slices.
 
-    The line runs from the first to the last written position, as in ITK, so both ends of the volume are where the
-    file says; rounding of the positions in between does not move it.
+    The step runs from the first to the last written position, as in ITK, so both ends of the volume are where the
+    file says. Whether the slices are evenly spaced is another question: written positions are rounded, those of the
+    ends too, so the deviation is measured from the line that comes closest to all slices.
 
     Parameters
     ----------
@@ -111,15 +112,53 @@ def fit_line(image_position: ArrayLike, normal: ArrayLike) -> SliceLine:
     normal : (3,) float64, unit length
     """
     positions = np.asarray(image_position, dtype=np.float64)
-    count = len(positions)
-    step = (positions[-1] - positions[0]) / (count - 1)
-    line = positions[0] + np.arange(count)[:, None] * step
+    unit = np.asarray(normal, dtype=np.float64)
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    along = slice_positions(positions, unit)
+    across = positions - along[:, None] * unit
+    index = np.arange(len(positions), dtype=np.float64)
+    centred = index - index.mean()
+    drift = (centred @ across) / (centred @ centred)
+    sideways = np.linalg.norm(across - across.mean(axis=0) - centred[:, None] * drift, axis=1)
     return SliceLine(
         step=step,
         spacing=float(np.linalg.norm(step)),
-        deviation=np.linalg.norm(positions - line, axis=1),
-        gaps=np.diff(slice_positions(positions, normal)),
+        deviation=np.maximum(np.abs(_even_residual(along)), sideways),
+        gaps=np.diff(along),
     )
+
+
+def _even_residual(values: Floats) -> Floats:
+    """Distance of each value from ``a + b * index``, with a and b such that the largest distance is smallest.
+
+    The best slope is that of an edge of the convex hull of the points (index, value): their vertical extent along any
+    other slope is larger.
+    """
+    index = np.arange(len(values), dtype=np.float64)
+    best = np.zeros(len(values))
+    extent = np.inf
+    for sign in (1.0, -1.0):
+        hull = _lower_hull(sign * values)
+        slopes = sign * np.diff((sign * values)[hull]) / np.diff(hull)
+        for slope in np.unique(slopes):
+            residual = values - slope * index
+            low, high = float(residual.min()), float(residual.max())
+            if high - low < extent:
+                extent, best = high - low, residual - (low + high) / 2
+    return best
+
+
+def _lower_hull(values: Floats) -> NDArray[np.int64]:
+    """Indices of the lower convex hull of the points (index, value) (Andrew's monotone chain)."""
+    hull: list[int] = []
+    for k, value in enumerate(values):
+        while len(hull) > 1:
+            i, j = hull[-2], hull[-1]
+            if (values[j] - values[i]) * (k - i) < (value - values[i]) * (j - i):
+                break
+            hull.pop()
+        hull.append(k)
+    return np.array(hull, dtype=np.int64)
 
 
 def tilt_angle(step: ArrayLike, normal: ArrayLike) -> float:

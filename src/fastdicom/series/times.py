@@ -1,0 +1,66 @@
+"""DICOM dates and times as seconds."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["seconds_of"]
+
+
+def seconds_of(times: NDArray[Any], dates: NDArray[Any] | None = None) -> NDArray[np.float64]:
+    """Seconds of TM or DT values, since midnight or since year 1.
+
+    Parameters
+    ----------
+    times : (N,) bytes
+        TM (``HHMMSS.ffffff``, also the retired ``HH:MM:SS``), or DT (``YYYYMMDDHHMMSS.ffffff[+ZZZZ]``).
+    dates : (N,) bytes, optional
+        DA of the same rows; a TM is added to its date, so that order holds across midnight.
+
+    Returns
+    -------
+    (N,) float64, seconds; NaN where a value is absent or malformed.
+
+    Source: DICOM PS3.5 6.2.
+    """
+    unique, inverse = np.unique(times, return_inverse=True)
+    seconds = np.array([_seconds(bytes(value).decode("ascii", "replace")) for value in unique], dtype=np.float64)
+    result: NDArray[np.float64] = seconds[inverse] if len(times) else np.empty(0)
+    if dates is not None and len(dates):
+        days, day_of = np.unique(dates, return_inverse=True)
+        offsets = np.array([_days(bytes(day).decode("ascii", "replace")) for day in days], dtype=np.float64)
+        # A series without dates keeps plain times; one with some dates only cannot be ordered by them.
+        result = result + (0.0 if np.isnan(offsets).all() else offsets[day_of]) * 86400.0
+    return result
+
+
+def _days(date: str) -> float:
+    digits = date.replace(".", "").strip()
+    try:
+        return float(datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal())
+    except ValueError:
+        return np.nan
+
+
+def _seconds(value: str) -> float:
+    text = value.strip().replace(":", "")
+    zone = 0.0
+    for sign in "+-":
+        if sign in text:
+            text, _, offset = text.partition(sign)
+            if len(offset) == 4 and offset.isdigit():
+                zone = (1 if sign == "+" else -1) * (int(offset[:2]) * 3600 + int(offset[2:]) * 60)
+    whole, _, fraction = text.partition(".")
+    if not whole.isdigit() or (fraction and not fraction.isdigit()):
+        return np.nan
+    days = 0.0
+    if len(whole) >= 8:
+        days = _days(whole[:8])
+        whole = whole[8:]
+    padded = whole.ljust(6, "0")
+    clock = int(padded[:2]) * 3600 + int(padded[2:4]) * 60 + int(padded[4:6])
+    return days * 86400.0 + clock + float(f"0.{fraction or 0}") - zone
