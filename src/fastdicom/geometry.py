@@ -135,8 +135,10 @@ def _even_residual(values: Floats) -> Floats:
     other slope is larger.
     """
     index = np.arange(len(values), dtype=np.float64)
-    best = np.zeros(len(values))
-    extent = np.inf
+    best = values - values[0] - index * ((values[-1] - values[0]) / (len(values) - 1))
+    extent = float(np.ptp(best))
+    if extent < 1e-9 * abs(values[-1] - values[0]):
+        return best
     for sign in (1.0, -1.0):
         hull = _lower_hull(sign * values)
         slopes = sign * np.diff((sign * values)[hull]) / np.diff(hull)

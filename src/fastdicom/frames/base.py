@@ -8,12 +8,13 @@ from fastdicom.errors import PixelDataError
 from fastdicom.types import ByteReader
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 NATIVE_SYNTAXES = frozenset(
     {
         "1.2.840.10008.1.2",  # implicit VR little endian
         "1.2.840.10008.1.2.1",  # explicit VR little endian
         DEFLATED,  # deflated explicit VR little endian: native once inflated
-        "1.2.840.10008.1.2.2",  # explicit VR big endian (retired)
+        BIG_ENDIAN,  # explicit VR big endian (retired)
     }
 )
 

@@ -51,26 +51,37 @@ class _Fragments:
     """The first bytes of each fragment."""
     problem: str
     """Why the walk ended, if not at a sequence delimiter or the end of the data."""
+    delimited: bool
+    """It ended at a sequence delimiter."""
+    cut: bool
+    """It ended inside an item: the data are truncated (or the length of the item is wrong)."""
+    cut_head: bytes
+    """The first bytes of that item."""
 
 
 _HEAD_NBYTES = 68  # enough to recognise an RLE header and every code-stream marker
 
 
-def _walk(reader: ByteReader, position: int, limit: int, stop_after: int = -1) -> _Fragments:
-    """Read the item headers from `position` to the sequence delimiter (or until `stop_after` fragments)."""
+def _walk(reader: ByteReader, position: int, limit: int) -> _Fragments:
+    """Read the item headers from `position` to the sequence delimiter."""
     start: list[int] = []
     stop: list[int] = []
     heads: list[bytes] = []
-    problem = ""
-    while position < limit and len(start) != stop_after:
+    problem, delimited, cut, cut_head = "", False, False, b""
+    while position < limit:
         head = reader.read_at(position, min(HEADER_NBYTES + _HEAD_NBYTES, limit - position))
         if head[:4] == SEQUENCE_DELIMITER:
+            delimited = True
             break
-        if len(head) < HEADER_NBYTES or head[:4] != ITEM:
-            problem = f"there is no item at offset {position} (found {head[:4].hex(' ') or 'nothing'})"
+        if len(head) < HEADER_NBYTES:
+            problem, cut = f"the data end inside the item header at offset {position}", True
+            break
+        if head[:4] != ITEM:
+            problem = f"there is no item at offset {position} (found {head[:4].hex(' ')})"
             break
         (length,) = struct.unpack_from("<I", head, 4)
         if length > limit - position - HEADER_NBYTES:
+            cut, cut_head = True, head[HEADER_NBYTES:]
             problem = (
                 f"fragment {len(start)} at offset {position} claims {length} bytes where "
                 f"{limit - position - HEADER_NBYTES} are left"
@@ -81,7 +92,7 @@ def _walk(reader: ByteReader, position: int, limit: int, stop_after: int = -1) -
             stop.append(position + HEADER_NBYTES + length)
             heads.append(head[HEADER_NBYTES : HEADER_NBYTES + length])
         position += HEADER_NBYTES + length
-    return _Fragments(start, stop, heads, problem)
+    return _Fragments(start, stop, heads, problem, delimited, cut, cut_head)
 
 
 def index_frames(
@@ -115,7 +126,7 @@ def index_frames(
     Source: DICOM PS3.5 A.4.
     """
     count = max(1, location.number_of_frames)
-    limit = reader.size
+    limit = reader.size if reader.size >= 0 else 1 << 62  # a remote file may not say
     if location.length >= 0:  # not allowed for encapsulated data, but seen: the items are there all the same
         limit = min(limit, location.offset + location.length)
     head = reader.read_at(location.offset, max(0, min(HEADER_NBYTES + 4 * min(count, 4096), limit - location.offset)))
@@ -134,16 +145,13 @@ def index_frames(
             f"data at {limit}. The file is truncated or damaged; copy it again from its origin.",
             path,
         )
-    tables = (
-        ("extended", lambda: _extended_table(reader, location, count)),
-        ("basic", lambda: _basic_table(reader, location, table_nbytes, count, head)),
-    )
-    for name, read_table in tables:
-        offsets = read_table()
-        if offsets is not None:
-            index = _index_from_table(reader, offsets, first, limit, name)
-            if index is not None:
-                return index
+    offsets = _extended_table(reader, location, count)
+    index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "extended")
+    if index is None:
+        offsets = _basic_table(reader, location, table_nbytes, count, head)
+        index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "basic")
+    if index is not None:
+        return index
     return _index_from_items(reader, first, limit, count, fmt, path)
 
 
@@ -155,7 +163,7 @@ def _extended_table(reader: ByteReader, location: PixelLocation, count: int) -> 
     if len(data) < 8 * count:
         return None
     offsets = np.frombuffer(data, "<u8")
-    return offsets.astype(np.int64) if int(offsets.max()) < reader.size else None
+    return offsets.astype(np.int64) if int(offsets.max()) < 1 << 62 else None
 
 
 def _basic_table(
@@ -177,39 +185,30 @@ def _index_from_table(
         return None
     start = offsets + first
     inside = int(np.searchsorted(start, limit - HEADER_NBYTES, side="right"))
-    checked: NDArray[np.int64] = (
-        np.unique(np.linspace(0, inside - 1, min(inside, _CHECKED_ITEMS)).astype(np.int64))
-        if inside
-        else np.zeros(0, np.int64)
-    )
-    for i in checked:
+    step = max(1, inside // _CHECKED_ITEMS)
+    for i in range(0, inside, step):
         head = reader.read_at(int(start[i]), HEADER_NBYTES)
         if len(head) < HEADER_NBYTES or head[:4] != ITEM:
             return None
         end = int(start[i]) + HEADER_NBYTES + struct.unpack_from("<I", head, 4)[0]
         if i + 1 < len(start) and end > start[i + 1]:
             return None
-    stop = np.append(start[1:], limit)
-    problem = ""
-    if inside == len(start):
-        # The last frame ends where its items do. Its range is found by walking them, as no offset says it; a table of
-        # one frame that leaves fragments over is not different from none.
-        last = _walk(reader, int(start[-1]), limit)
-        if not last.start or (last.problem and not _is_truncation(last)):
-            return None
-        stop[-1] = last.stop[-1]
-        problem = last.problem
-    else:
+    if inside == 0:
+        return None
+    # No offset says where the last frame ends, so its items are walked. A table that points beyond the end of the data
+    # is right in a file that was cut, and wrong in one whose items end with a delimiter.
+    last = _walk(reader, int(start[inside - 1]), limit)
+    beyond = inside < len(start)
+    wrong = last.delimited if beyond else not last.start
+    if not last.cut and (wrong or last.problem):
+        return None
+    stop = np.append(start[1:], last.stop[-1] if last.start else limit)
+    problem = last.problem
+    if beyond:
         problem = f"the offset table places frame {inside} at {int(start[inside])}, beyond the end of data at {limit}"
-    absent = stop > limit
     if problem:
-        absent[max(0, inside - 1) :] = True
-    start[absent], stop[absent] = -1, -1
+        start[inside - 1 :], stop[inside - 1 :] = -1, -1
     return FrameIndex(start, stop, name, problem)
-
-
-def _is_truncation(fragments: _Fragments) -> bool:
-    return "claims" in fragments.problem
 
 
 def _index_from_items(
@@ -226,15 +225,14 @@ def _index_from_items(
             "The file is truncated or damaged; copy it again from its origin.",
             path,
         )
-    if count == 1 and not items.problem:
-        return FrameIndex(start[:1], stop[-1:], "single")
-    if count == found and not items.problem:
-        return FrameIndex(start, stop, "one fragment a frame")
-    begins = [i for i, head in enumerate(items.heads) if _starts_frame(head, fmt)]
-    if items.problem and begins and begins[0] == 0 and len(begins) <= count:
-        return _truncated_index(items, begins, count)
-    if count == 1 and items.problem and not _is_truncation(items):  # rubbish after the only frame
+    if count == 1 and not items.cut:
         return FrameIndex(start[:1], stop[-1:], "single", items.problem)
+    begins = [i for i, head in enumerate(items.heads) if _starts_frame(head, fmt)]
+    # A file cut between two fragments has no delimiter and may have just as many fragments as frames, by chance.
+    if count == found and not items.problem and (items.delimited or len(begins) in (0, count)):
+        return FrameIndex(start, stop, "one fragment a frame")
+    if items.cut and begins and begins[0] == 0 and len(begins) <= count:
+        return _truncated_index(items, begins, count, next_begun=_starts_frame(items.cut_head, fmt))
     if len(begins) >= count and begins[0] == 0:
         ends = [stop[i - 1] for i in begins[1:]] + [stop[-1]]
         return FrameIndex(start[begins][:count], np.asarray(ends, np.int64)[:count], "start markers")
@@ -249,9 +247,9 @@ def _index_from_items(
     )
 
 
-def _truncated_index(items: _Fragments, begins: list[int], count: int) -> FrameIndex:
-    """All frames but the last one begun, which is cut off, and those after it."""
-    complete = len(begins) if not _is_truncation(items) and len(begins) == count else len(begins) - 1
+def _truncated_index(items: _Fragments, begins: list[int], count: int, *, next_begun: bool) -> FrameIndex:
+    """The frames before the cut: the last one begun is whole only if the fragment that is cut begins another."""
+    complete = len(begins) if next_begun else len(begins) - 1
     start = np.full(count, -1, np.int64)
     stop = np.full(count, -1, np.int64)
     for frame in range(complete):

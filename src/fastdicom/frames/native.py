@@ -6,12 +6,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastdicom.errors import PixelDataError
 from fastdicom.frames.base import pixel_error
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
 
-def native_frame_span(fmt: PixelFormat, location: PixelLocation, frame: int) -> tuple[int, int]:
+def native_frame_span(fmt: PixelFormat, location: PixelLocation, frame: int, *, path: str = "") -> tuple[int, int]:
     """Range of the bytes that hold one native frame.
 
     Parameters
@@ -36,19 +35,19 @@ def native_frame_span(fmt: PixelFormat, location: PixelLocation, frame: int) -> 
         raise pixel_error(
             "The pixel data have an undefined length, so they are encapsulated, but the transfer syntax "
             f"{fmt.transfer_syntax_uid} is not. The header contradicts itself; correct its Transfer Syntax UID.",
-            "",
+            path,
             frame,
         )
     first_bit = frame * fmt.frame_bits
     end = -(-(first_bit + fmt.frame_bits) // 8)
     if not 0 <= frame < max(1, location.number_of_frames):
-        raise pixel_error(f"Frame {frame} is asked for, but the file has {location.number_of_frames}.", "", frame)
+        raise pixel_error(f"Frame {frame} is asked for, but the file has {location.number_of_frames}.", path, frame)
     if end > location.length:
         raise pixel_error(
             f"Frame {frame} of {fmt.rows} x {fmt.columns} x {fmt.samples_per_pixel} samples of {fmt.bits_allocated} "
             f"bits ends at byte {end} of the pixel data, which has only {location.length}. The data are truncated or "
             "the header describes another image; copy the file again from its origin.",
-            "",
+            path,
             frame,
             expected=end,
             found=location.length,
@@ -86,10 +85,7 @@ def read_native_into(
     PixelDataError
         The pixel data or the file end before the frame does.
     """
-    try:
-        offset, nbytes = native_frame_span(fmt, location, frame)
-    except PixelDataError as error:
-        raise pixel_error(str(error), path, **{"frame": frame, **error.__dict__, "path": path}) from None
+    offset, nbytes = native_frame_span(fmt, location, frame, path=path)
     if rows is not None:
         start, stop, step = rows.indices(fmt.rows)
         planar = fmt.samples_per_pixel > 1 and fmt.planar_configuration == 1
@@ -97,11 +93,12 @@ def read_native_into(
             raise pixel_error("A band of rows is one range only for unpacked, interleaved data.", path, frame)
         row_nbytes = nbytes // fmt.rows if fmt.rows else 0
         offset, nbytes = offset + start * row_nbytes, max(0, stop - start) * row_nbytes
-    buffer = memoryview(out).cast("B")
-    if buffer.nbytes != nbytes:
-        raise pixel_error(f"The output has {buffer.nbytes} bytes where the frame has {nbytes}.", path, frame)
+    view = memoryview(out)  # type: ignore[arg-type]
+    if view.nbytes != nbytes:
+        raise pixel_error(f"The output has {view.nbytes} bytes where the frame has {nbytes}.", path, frame)
     if nbytes == 0:
         return
+    buffer = view.cast("B")
     read_range_into(reader, offset, buffer, path=path, frame=frame)
 
 

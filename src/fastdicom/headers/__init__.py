@@ -19,7 +19,11 @@ from fastdicom.headers.columns import (
     HeaderTable,
     column_from_bytes,
 )
-from fastdicom.headers.datasets import FileHeader, looks_like_dicom, read_file_header
+from fastdicom.headers.convert import COLUMN_INDEX, columns_of_walk, frames_of_walk
+from fastdicom.headers.datasets import PIXEL_TAGS, FileHeader, looks_like_dicom, read_file_header
+from fastdicom.headers.reading import hand_over_all, walk_headers
+from fastdicom.headers.vendors import apply_vendor_rules
+from fastdicom.scanner import NO_PIXELS, Walk
 from fastdicom.sources import open_reader
 from fastdicom.types import FileRef, Skipped
 
@@ -35,28 +39,87 @@ __all__ = [
 ]
 
 
-def read_headers(files: Sequence[FileRef]) -> HeaderTable:
+def read_headers(files: Sequence[FileRef], *, compiled: bool = True) -> HeaderTable:
     """Read the headers of one batch of files.
+
+    The compiled walk reads what it is certain of, pydicom the rest; column ``reader`` says which it was.
 
     Parameters
     ----------
     files : sequence of FileRef
+    compiled : bool, default True
+        False: pydicom reads all of them. The result is the same, but for ``reader``.
 
     Returns
     -------
     HeaderTable
         One row for each frame of each image file, in the order of `files`; every other file is in ``skipped``.
     """
-    skipped: list[Skipped] = []
-    read: list[tuple[FileRef, FileHeader]] = []
-    for ref in files:
-        header = _read_one(ref, skipped)
-        if header is not None:
-            read.append((ref, header))
-    return HeaderTable(_columns_of(read), skipped)
+    if not len(files):
+        return HeaderTable.empty()
+    walk = walk_headers(files) if compiled else hand_over_all(files)
+    frames = frames_of_walk(walk)
+    skipped: dict[int, Skipped] = {}
+    for row in np.flatnonzero(walk.status == NO_PIXELS).tolist():
+        skipped[row] = _without_pixels(files[row], _values_of_walk(walk, row))
+    slow: dict[int, FileHeader] = {}
+    for row in np.flatnonzero((walk.status != NO_PIXELS) & (frames == 0)).tolist():
+        header = _read_one(files[row])
+        if isinstance(header, FileHeader):
+            slow[row] = header
+        else:
+            skipped[row] = header
+    parts = []
+    fast_rows = np.flatnonzero(frames > 0)
+    if len(fast_rows) or not slow:
+        parts.append(_table_of_walk(files, walk, fast_rows, frames[fast_rows]))
+    if slow:
+        parts.append(HeaderTable(_columns_of([(files[row], header) for row, header in slow.items()])))
+    table = HeaderTable.concatenate(parts)
+    if len(parts) == 2:
+        counts = np.array([len(header.frames) for header in slow.values()])
+        file_of_row = np.concatenate([np.repeat(fast_rows, frames[fast_rows]), np.repeat(list(slow), counts)])
+        table = table.take(np.argsort(file_of_row, kind="stable"))
+    table.skipped = [skipped[row] for row in sorted(skipped)]
+    return apply_vendor_rules(table)
 
 
-def _read_one(ref: FileRef, skipped: list[Skipped]) -> FileHeader | None:
+def _table_of_walk(
+    files: Sequence[FileRef], walk: Walk, rows: NDArray[np.int64], frames: NDArray[np.int64]
+) -> HeaderTable:
+    refs = files if len(rows) == len(files) else [files[row] for row in rows.tolist()]
+    columns: dict[str, NDArray[Any]] = {
+        "path": _objects([ref.locator for ref in refs]),
+        "file_size": np.array([ref.size for ref in refs], dtype=np.int64),
+        "mtime_ns": np.array([ref.mtime_ns for ref in refs], dtype=np.int64),
+        "frame": np.zeros(len(rows), dtype=np.int64),
+        "frames_in_file": frames,
+        "reader": np.full(len(rows), READER_WALK, dtype=np.uint8),
+        "pixel_offset": walk.pixel_offset[rows],
+        "pixel_length": walk.pixel_length[rows],
+        "pixel_keyword": _pixel_keywords(walk.pixel_tag[rows]),
+        "problem": _objects([""] * len(rows)),
+    }
+    table = HeaderTable(columns | columns_of_walk(walk, rows))
+    if len(rows) and frames.max() > 1:
+        table = table.take(np.repeat(np.arange(len(rows)), frames))
+        table.columns["frame"] = np.arange(len(table)) - np.repeat(np.cumsum(frames) - frames, frames)
+    return table
+
+
+def _pixel_keywords(tags: NDArray[np.int64]) -> NDArray[Any]:
+    keywords = np.full(len(tags), b"PixelData", dtype="S20")
+    for tag, keyword in PIXEL_TAGS.items():
+        keywords[tags == tag] = keyword.encode()
+    return keywords
+
+
+def _values_of_walk(walk: Walk, row: int) -> FileHeader:
+    names = ("sop_class_uid", "rows", "bits_allocated", "modality")
+    return FileHeader(values={name: walk.value(row, COLUMN_INDEX[name]) for name in names})
+
+
+def _read_one(ref: FileRef) -> FileHeader | Skipped:
     try:
         with open_reader(ref.locator) as reader:
             head = reader.read_at(0, 132)
@@ -64,17 +127,14 @@ def _read_one(ref: FileRef, skipped: list[Skipped]) -> FileHeader | None:
                 reason = (
                     "the file is empty" if not head else "not DICOM: no DICM prefix and no DICOM element at the start"
                 )
-                skipped.append(Skipped(ref.locator, "not-dicom", reason))
-                return None
+                return Skipped(ref.locator, "not-dicom", reason)
             header = read_file_header(reader)
     except FastDicomError as error:
         kind = "damaged" if isinstance(error, ValueError) else "unreadable"
-        skipped.append(Skipped(ref.locator, kind, str(error)))
-        return None
+        return Skipped(ref.locator, kind, str(error))
     if header.pixel_keyword:
         return header
-    skipped.append(_without_pixels(ref, header))
-    return None
+    return _without_pixels(ref, header)
 
 
 def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:

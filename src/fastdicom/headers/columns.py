@@ -244,6 +244,11 @@ _ROW_COLUMNS: Mapping[str, Any] = {
     "pixel_length": np.int64,  # -1: encapsulated
     "pixel_keyword": "S20",
     "problem": object,  # "" or why the pixels of this row cannot be read (truncated file, ...)
+    "tile_row": np.int64,  # where the slice begins in the decoded frame: 0 unless the frame is a picture of slices
+    "tile_column": np.int64,
+    "frame_rows": np.int64,  # size of the decoded frame: rows and columns, unless the frame is a picture of slices
+    "frame_columns": np.int64,
+    "tile_source": np.uint8,  # what placed the tiles, see vendors.py; 0: no tiles
 }
 
 READER_WALK, READER_PYDICOM = 0, 1
@@ -257,7 +262,8 @@ class HeaderTable:
     ----------
     columns : dict of str to array of N rows
         The elements in `COLUMNS` by name, and for every row: ``path, file_size, mtime_ns, frame, frames_in_file,
-        reader, pixel_offset, pixel_length, pixel_keyword, problem``.
+        reader, pixel_offset, pixel_length, pixel_keyword, problem``, and ``tile_row, tile_column, frame_rows,
+        frame_columns, tile_source`` (see `apply_vendor_rules`).
     skipped : list of Skipped
         Files without a row, and why.
     """

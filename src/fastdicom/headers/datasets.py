@@ -17,7 +17,7 @@ import numpy as np
 
 from fastdicom.errors import HeaderError
 from fastdicom.headers.columns import COLUMNS, Column
-from fastdicom.headers.frame_groups import frame_overrides
+from fastdicom.headers.frame_groups import frame_overrides, max_frames
 from fastdicom.types import ByteReader
 
 __all__ = ["FileHeader", "looks_like_dicom", "open_clamped", "read_file_header"]
@@ -136,7 +136,7 @@ def read_file_header(reader: ByteReader) -> FileHeader:
             warnings.simplefilter("ignore")  # damage that matters shows in the values; pydicom's notes do not
             dataset = _read_dataset(reader, header)
             _take_values(dataset, header)
-            header.frames = frame_overrides(dataset, header.values, raw_value)
+            header.frames = frame_overrides(dataset, header.values, raw_value, _most_frames(header, reader.size))
     except (InvalidDicomError, EOFError, BytesLengthException) as error:
         raise HeaderError(f"the header ends early or is no DICOM: {error}") from error
     except RecursionError as error:
@@ -146,6 +146,12 @@ def read_file_header(reader: ByteReader) -> FileHeader:
     except (zlib.error, MemoryError, OverflowError) as error:
         raise HeaderError(f"the header cannot be unpacked: {type(error).__name__}: {error}") from error
     return header
+
+
+def _most_frames(header: FileHeader, size: int) -> int:
+    if header.values.get("transfer_syntax_uid", b"") in [uid.encode() for uid in DEFLATED]:
+        return max_frames(min(header.pixel_length, 32 * size))
+    return max_frames(size - header.pixel_offset)
 
 
 @dataclass

@@ -11,10 +11,17 @@ from fastdicom.errors import HeaderError
 from fastdicom.geometry import slice_normal
 from fastdicom.headers.columns import BY_NAME, Column
 
-__all__ = ["MAX_FRAMES", "frame_overrides"]
+__all__ = ["frame_overrides", "max_frames"]
 
-MAX_FRAMES = 1_000_000
-"""More frames than any real object has; a larger number is damage, and must not be expanded into rows."""
+
+def max_frames(pixel_nbytes: int) -> int:
+    """Most frames that pixel data of this many bytes are believed to hold.
+
+    A row of the table is larger than 64 bytes, so a count that a damaged file makes up must not be expanded into rows;
+    1024 tiny frames are allowed to any file.
+    """
+    return max(1024, pixel_nbytes // 64)
+
 
 RawReader = Callable[[Any, int, Column], "bytes | None"]
 
@@ -72,7 +79,9 @@ _MACROS: tuple[tuple[int, tuple[tuple[int, str], ...]], ...] = (
 """(macro sequence, ((element in it, column it fills), ...)). A per-frame group wins over the shared one."""
 
 
-def frame_overrides(dataset: Any, values: Mapping[str, Any], read: RawReader) -> list[dict[str, bytes]]:
+def frame_overrides(
+    dataset: Any, values: Mapping[str, Any], read: RawReader, most_frames: int
+) -> list[dict[str, bytes]]:
     """What differs from frame to frame in one file.
 
     Parameters
@@ -82,6 +91,8 @@ def frame_overrides(dataset: Any, values: Mapping[str, Any], read: RawReader) ->
     values : mapping
         Raw values of the file, by column.
     read : callable (dataset, tag, column) -> bytes or None
+    most_frames : int
+        More than these are not believed, where nothing but Number of Frames claims them.
 
     Returns
     -------
@@ -96,6 +107,8 @@ def frame_overrides(dataset: Any, values: Mapping[str, Any], read: RawReader) ->
         shared_items = dataset[SHARED].value if SHARED in dataset else []
         shared = _group(shared_items[0], read) if len(shared_items) else {}
         return [shared | _group(item, read) for item in groups]
+    if count > most_frames:
+        raise HeaderError(f"NumberOfFrames is {count}, but the pixel data are too short for more than {most_frames}")
     if count > 1 and 0x3004_000C in dataset:
         return _dose_positions(dataset, values, count)
     return [{} for _ in range(count)]
@@ -107,8 +120,6 @@ def _number_of_frames(values: Mapping[str, Any]) -> int:
         count = int(float(raw.strip(b"\0 "))) if raw and raw.strip(b"\0 ") else 1
     except ValueError as error:
         raise HeaderError(f"NumberOfFrames is {raw!r}, not a number") from error
-    if count > MAX_FRAMES:
-        raise HeaderError(f"NumberOfFrames is {count}, more than {MAX_FRAMES}")
     return max(count, 1)  # 0 or negative: written by software that does not count single frames
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdicom.headers import HeaderTable
-from fastdicom.series.dimensions import Dimension
-from fastdicom.series.found import FoundVolume
+from fastdicom.series.found import Dimension, FoundVolume
 from fastdicom.series.grouping import group_rows
 from fastdicom.series.stack import spacing_tolerance, volumes_of_group
 from fastdicom.types import GeometryPolicy, Skipped

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.headers import INT_MISSING, HeaderTable
+from fastdicom.headers import HeaderTable
+from fastdicom.series.candidates import Candidate, all_candidates, instance_numbers
+from fastdicom.series.found import Dimension
 from fastdicom.series.grouping import Codes, codes_of
-from fastdicom.series.times import seconds_of
 
-__all__ = ["Dimension", "Grid", "explain_repeats", "varying_attributes"]
+__all__ = ["Grid", "explain_repeats", "varying_attributes"]
 
 MAX_COMBINED = 3
 """Most attributes that are combined to explain repeats (time x echo x component, say)."""
 
-
-@dataclass(frozen=True)
-class Dimension:
-    """One extra dimension: its short axis name and the value at each index."""
-
-    name: str
-    attribute: str
-    """The attribute it comes from, in snake_case."""
-    values: NDArray[Any]
-    units: str = ""
+_NO_EXPLANATION = frozenset(
+    (
+        "csa_image_header",
+        "extended_offset_table",
+        "extended_offset_table_lengths",
+        "file_size",
+        "mtime_ns",
+        "path",
+        "pixel_length",
+        "pixel_offset",
+        "problem",
+        "sop_instance_uid",
+    )
+)
+"""Columns that differ from file to file whatever the frames show."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,19 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """An attribute that may explain repeats, with its value for each frame of the group."""
+class _Cells:
+    """The frames that a grid is made of: where each is along the normal, and how many share a place."""
 
-    name: str
-    attribute: str
-    values: NDArray[Any]
-    units: str = ""
-    ranked: bool = False
-    """Values differ from slice to slice too (times): only their order within a position counts."""
+    position: Codes
+    places: int
+    repeats: int
+
+    def full(self, codes: Codes, size: int) -> bool:
+        """Whether every place holds each of `size` codes equally often."""
+        if self.repeats % size:
+            return False
+        counts = np.bincount(self.position * size + codes, minlength=self.places * size)
+        return bool((counts == self.repeats // size).all())
 
 
 def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> Grid | None:
@@ -66,152 +74,126 @@ def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes
     -------
     Grid, or None where no attribute, alone or with up to two others, gives a full grid.
 
-    The order of preference is: cardiac trigger time, temporal position, echo time, b-value and gradient, component,
-    segment, acquisition number, acquisition or content time, and for enhanced objects the dimension index.
+    Attributes are tried in the order of `all_candidates`: first those whose values are the same at every position,
+    then, for what is different from slice to slice (times), their order within each position.
     """
     counts = np.bincount(position)
     if counts.min() != counts.max():
         return None
-    repeats = int(counts[0])
-    candidates = [c for c in _candidates(table, rows) if _varies_within(codes_of(c.values), position)]
-    # Values that are the same at every position explain more than the order of times that differ everywhere.
-    for attempt in ([replace(c, ranked=False) for c in candidates], candidates):
-        for size in range(1, MAX_COMBINED + 1):
-            for chosen in combinations(attempt, size):
-                if len({candidate.name for candidate in chosen}) == size:
-                    grid = _grid(chosen, rows, position, repeats)
-                    if grid is not None:
-                        return grid
-    return _grid_by_instance_number(table, rows, position, repeats)
+    cells = _Cells(position, len(counts), int(counts[0]))
+    exact: list[tuple[Candidate, Codes, int]] = []
+    ranked: list[Candidate] = []
+    for candidate in all_candidates(table, rows):
+        codes, size = candidate.ordered_codes()
+        if size < 2 or not _varies_within(codes, position):
+            continue
+        if candidate.ranked:
+            ranked.append(candidate)
+        if not candidate.only_ranked and cells.full(codes, size):
+            exact.append((candidate, codes, size))
+    exact = _without_aliases(exact)
+    for number in range(1, MAX_COMBINED + 1):
+        for chosen in combinations(exact, number):
+            grid = _exact_grid(chosen, rows, cells)
+            if grid is not None:
+                return grid
+    for number in range(MAX_COMBINED):
+        for chosen in combinations(exact, number):
+            for candidate in ranked:
+                grid = _ranked_grid(chosen, candidate, rows, cells)
+                if grid is not None:
+                    return grid
+    return _grid_by_instance_number(table, rows, cells)
 
 
 def varying_attributes(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> list[str]:
     """Names of the attributes that differ between frames at one position: what an error message can point at."""
-    names = []
-    for name, values in table.columns.items():
-        if name in ("path", "mtime_ns", "file_size", "pixel_offset", "pixel_length", "sop_instance_uid", "problem"):
-            continue
-        if _varies_within(codes_of(values[rows]), position):
-            names.append(name)
-    return names
+    return [
+        name
+        for name, values in table.columns.items()
+        if name not in _NO_EXPLANATION and _varies_within(codes_of(values[rows]), position)
+    ]
 
 
 def _varies_within(codes: Codes, position: Codes) -> bool:
     """Whether two frames at one position have different codes."""
-    lowest = np.full(int(position.max()) + 1, np.iinfo(np.int64).max)
-    highest = np.full(len(lowest), -1)
-    np.minimum.at(lowest, position, codes)
-    np.maximum.at(highest, position, codes)
-    return bool(np.any(lowest != highest))
+    if not codes.any():
+        return False
+    first = np.zeros(int(position.max()) + 1, dtype=np.int64)
+    first[position] = codes  # whichever row comes last stands for its position
+    return bool((codes != first[position]).any())
 
 
-def _candidates(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[_Candidate]:
-    def number(name: str) -> NDArray[Any]:
-        return table[name][rows]
-
-    yield _Candidate("t", "trigger_time", number("trigger_time"), "ms", ranked=True)
-    delay = "nominal_cardiac_trigger_delay_time"
-    yield _Candidate("t", delay, number(delay), "ms")
-    yield _Candidate("t", "temporal_position_identifier", number("temporal_position_identifier"))
-    yield _Candidate("t", "temporal_position_time_offset", number("temporal_position_time_offset"), "s")
-    yield _Candidate("t", "temporal_position_index", number("temporal_position_index"))
-    yield _Candidate("echo", "echo_time", number("echo_time"), "ms")
-    yield _Candidate("echo", "echo_numbers", number("echo_numbers"))
-    yield from _diffusion(table, rows)
-    yield _Candidate("component", "complex_image_component", component(table)[rows])
-    yield _Candidate("segment", "referenced_segment_number", number("referenced_segment_number"))
-    yield _Candidate("inversion", "inversion_time", number("inversion_time"), "ms")
-    yield _Candidate("flip", "flip_angle", number("flip_angle"), "deg")
-    yield _Candidate("energy", "kvp", number("kvp"), "kV")
-    yield _Candidate("acquisition", "acquisition_number", number("acquisition_number"))
-    yield _Candidate("t", "frame_reference_time", number("frame_reference_time"), "ms", ranked=True)
-    yield _Candidate("t", "acquisition_date_time", seconds_of(number("acquisition_date_time")), "s", ranked=True)
-    for kind in ("acquisition", "content"):
-        seconds = seconds_of(number(f"{kind}_time"), number(f"{kind}_date"))
-        yield _Candidate("t", f"{kind}_time", seconds, "s", ranked=True)
-    index = number("dimension_index_values")
-    for k in range(index.shape[1]):
-        yield _Candidate(f"dim{k + 1}", "dimension_index_values", index[:, k])
-
-
-def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[_Candidate]:
-    b_value = table["diffusion_b_value"][rows]
-    direction = table["diffusion_gradient_orientation"][rows]
-    if np.isnan(b_value).all():
-        return
-    if len(np.unique(b_value[np.isfinite(b_value)])) == len(np.unique(codes_of(b_value))):
-        yield _Candidate("b", "diffusion_b_value", b_value, "s/mm2")
-    yield _Candidate("b", "diffusion_b_value", np.column_stack([b_value, direction]), "s/mm2")
-
-
-def component(table: HeaderTable) -> NDArray[Any]:
-    """b"MAGNITUDE", b"PHASE", b"REAL", b"IMAGINARY" or b"" for each row, from the attribute or from Image Type."""
-    names = {b"M": b"MAGNITUDE", b"P": b"PHASE", b"R": b"REAL", b"I": b"IMAGINARY"}
-    values = table["complex_image_component"].astype("S9")
-    types, inverse = np.unique(table["image_type"], return_inverse=True)
-    from_type = np.zeros(len(types), dtype="S9")
-    for k, image_type in enumerate(types):
-        for value in bytes(image_type).split(b"\\")[2:]:
-            full = names.get(value.strip(), value.strip())
-            if full in names.values():
-                from_type[k] = full
+def _without_aliases(found: list[tuple[Candidate, Codes, int]]) -> list[tuple[Candidate, Codes, int]]:
+    """Drop what only numbers the values of another attribute (temporal position 1 and 2 for two echoes)."""
+    kept: list[tuple[Candidate, Codes, int]] = []
+    for candidate, codes, size in found:
+        alias = -1
+        for k, (_, other, other_size) in enumerate(kept):
+            if size == other_size and len(np.unique(codes * size + other)) == size:
+                alias = k
                 break
-    merged: NDArray[Any] = np.where(values != b"", values, from_type[inverse]) if len(values) else values
-    return merged
+        if alias < 0:
+            kept.append((candidate, codes, size))
+        elif kept[alias][0].counts and not candidate.counts:
+            kept[alias] = (candidate, codes, size)
+    return kept
 
 
-def _grid(chosen: tuple[_Candidate, ...], rows: NDArray[np.int64], position: Codes, repeats: int) -> Grid | None:
-    """The full grid over these attributes, or None."""
-    exact = [candidate for candidate in chosen if not candidate.ranked]
-    ranked = [candidate for candidate in chosen if candidate.ranked]
-    if len(ranked) > 1:
+def _exact_grid(
+    chosen: tuple[tuple[Candidate, Codes, int], ...], rows: NDArray[np.int64], cells: _Cells
+) -> Grid | None:
+    sizes = [size for _, _, size in chosen]
+    names = {candidate.name for candidate, _, _ in chosen}
+    if int(np.prod(sizes)) != cells.repeats or len(names) < len(chosen):
         return None
-    codes = {id(candidate): _ordered_codes(candidate) for candidate in exact}
-    lengths = {key: int(code.max()) + 1 for key, code in codes.items()}
-    product = int(np.prod(list(lengths.values()))) if lengths else 1
-    if repeats % product:
+    grid = _filled([codes for _, codes, _ in chosen], sizes, rows, cells)
+    if grid is None:
         return None
-    if ranked:
-        within = position
-        for code in codes.values():
-            within = within * (int(code.max()) + 1) + code
-        rank = _rank_within(ranked[0].values, within)
-        if rank is None:
-            return None
-        codes[id(ranked[0])], lengths[id(ranked[0])] = rank, repeats // product
-    elif product != repeats:
+    dimensions = [candidate.dimension(codes, size) for candidate, codes, size in chosen]
+    return Grid(grid, tuple(d for d in dimensions if d is not None))
+
+
+def _ranked_grid(
+    chosen: tuple[tuple[Candidate, Codes, int], ...], ranked: Candidate, rows: NDArray[np.int64], cells: _Cells
+) -> Grid | None:
+    sizes = [size for _, _, size in chosen]
+    product = int(np.prod(sizes)) if sizes else 1
+    names = {candidate.name for candidate, _, _ in chosen} | {ranked.name}
+    if cells.repeats % product or cells.repeats == product or len(names) <= len(chosen):
         return None
-    shape = (*[lengths[id(candidate)] for candidate in chosen], int(position.max()) + 1)
-    places = [codes[id(candidate)] for candidate in chosen]
-    if any(int(place.max()) >= length for place, length in zip(places, shape, strict=False)):
+    within, size = cells.position, 1
+    for _, codes, extent in chosen:
+        within, size = within * extent + codes, size * extent
+    if not cells.full(within - cells.position * size, size):
         return None
-    flat = np.ravel_multi_index((*places, position), shape)
-    if len(np.unique(flat)) != len(rows) or len(rows) != int(np.prod(shape)):
+    rank = _rank_within(ranked.values, within)
+    if rank is None:
+        return None
+    length = cells.repeats // product
+    last = ranked.dimension(rank, length)
+    if last is None:
+        return None
+    dimensions = [candidate.dimension(codes, extent) for candidate, codes, extent in chosen]
+    # Time turns slowest, as it was acquired; what is measured at each time turns faster.
+    grid = _filled([rank, *(codes for _, codes, _ in chosen)], [length, *sizes], rows, cells)
+    return None if grid is None else Grid(grid, (last, *(d for d in dimensions if d is not None)))
+
+
+def _filled(codes: list[Codes], sizes: list[int], rows: NDArray[np.int64], cells: _Cells) -> NDArray[np.int64] | None:
+    """Row of each cell of the grid, (sizes ..., places); None where a cell is empty or holds two."""
+    shape = (*sizes, cells.places)
+    flat = np.ravel_multi_index((*codes, cells.position), shape)
+    if len(rows) != int(np.prod(shape)) or np.bincount(flat, minlength=len(rows)).max() > 1:
         return None
     grid = np.empty(len(rows), dtype=np.int64)
     grid[flat] = rows
-    dimensions = tuple(
-        Dimension(c.name, c.attribute, _coordinate(c, codes[id(c)], lengths[id(c)]), c.units) for c in chosen
-    )
-    return Grid(grid.reshape(shape), dimensions)
-
-
-def _ordered_codes(candidate: _Candidate) -> Codes:
-    """Codes in the order of the values: b-values ascending, then by gradient in order of appearance."""
-    values = candidate.values
-    if values.ndim == 1:
-        return codes_of(values)
-    raw = codes_of(values)
-    first = np.unique(raw, return_index=True)[1]
-    order = np.lexsort((first, values[first, 0]))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return place[raw]
+    return grid.reshape(shape)
 
 
 def _rank_within(values: NDArray[np.float64], group: Codes) -> Codes | None:
     """Rank of each value among those of its group; None where a group has equal or missing values."""
-    if np.isnan(values).any():
+    if values.dtype.kind == "f" and np.isnan(values).any():
         return None
     order = np.lexsort((values, group))
     sorted_groups, sorted_values = group[order], values[order]
@@ -225,38 +207,22 @@ def _rank_within(values: NDArray[np.float64], group: Codes) -> Codes | None:
     return rank
 
 
-def _coordinate(candidate: _Candidate, codes: Codes, length: int) -> NDArray[Any]:
-    """The value at each index; the smallest over the slices where it differs from slice to slice."""
-    values = candidate.values if candidate.values.ndim == 1 else candidate.values[:, 0]
-    if values.dtype.kind == "S":
-        return np.array([values[codes == k][0].decode("ascii", "replace") for k in range(length)])
-    lowest: NDArray[Any] = np.array([values[codes == k].min() for k in range(length)])
-    if candidate.units == "s" and candidate.attribute.endswith("_time"):
-        return lowest - lowest[0]  # clock time says who was when; what a reader wants is time since the first
-    return lowest
-
-
-def _grid_by_instance_number(table: HeaderTable, rows: NDArray[np.int64], position: Codes, repeats: int) -> Grid | None:
+def _grid_by_instance_number(table: HeaderTable, rows: NDArray[np.int64], cells: _Cells) -> Grid | None:
     """Dynamic series without any time attribute (GE functional MR): complete volumes in InstanceNumber order.
 
     Accepted for MR, PT and NM where InstanceNumber is unique and runs through whole volumes: either every position
     once, then every position again, or all repeats of a position in a row.
     """
-    number = table["instance_number"][rows]
-    modality = set(table["modality"][rows].tolist())
-    if not modality <= {b"MR", b"PT", b"NM"} or np.any(number == INT_MISSING) or len(np.unique(number)) < len(number):
+    number = instance_numbers(table, rows)
+    if number is None or not set(table["modality"][rows].tolist()) <= {b"MR", b"PT", b"NM"}:
         return None
-    order = np.argsort(number, kind="stable")
-    places = position[order]
-    n_positions = int(position.max()) + 1
-    volumes = places.reshape(repeats, n_positions)
-    by_volume = bool(np.all(np.sort(volumes, axis=1) == np.arange(n_positions)))
-    by_position = bool(np.all(places.reshape(n_positions, repeats) == places.reshape(n_positions, repeats)[:, :1]))
-    if not (by_volume or by_position):
-        return None
-    rank = _rank_within(number.astype(np.float64), position)
+    places = cells.position[np.argsort(number, kind="stable")]
+    by_volume = bool((np.sort(places.reshape(cells.repeats, cells.places), axis=1) == np.arange(cells.places)).all())
+    runs = places.reshape(cells.places, cells.repeats)
+    by_position = bool((runs == runs[:, :1]).all())
+    rank = _rank_within(number, cells.position) if by_volume or by_position else None
     if rank is None:
         return None
-    grid = np.empty((repeats, n_positions), dtype=np.int64)
-    grid[rank, position] = rows
-    return Grid(grid, (Dimension("t", "instance_number", np.arange(repeats)),))
+    grid = np.empty((cells.repeats, cells.places), dtype=np.int64)
+    grid[rank, cells.position] = rows
+    return Grid(grid, (Dimension("t", "instance_number", np.arange(cells.repeats)),))

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.errors import FastDicomError
-from fastdicom.series.dimensions import Dimension
 from fastdicom.types import Geometry, GeometryPolicy
 
-__all__ = ["FoundVolume"]
+__all__ = ["Dimension", "FoundVolume"]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One extra dimension: its short axis name and the value at each index."""
+
+    name: str
+    attribute: str
+    """The attribute it comes from, in snake_case."""
+    values: NDArray[Any]
+    units: str = ""
+    directions: NDArray[np.float64] | None = None
+    """(N, 3) diffusion gradient at each index of a ``b`` axis, NaN where there is none. Patient coordinates (LPS), but
+    for GE's private attributes: those are along frequency, phase and slice."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from fastdicom.geometry import (
     tilt_angle,
 )
 from fastdicom.headers import INT_MISSING, HeaderTable
-from fastdicom.series.dimensions import Dimension, Grid, explain_repeats, varying_attributes
-from fastdicom.series.found import FoundVolume
+from fastdicom.series.dimensions import Grid, explain_repeats, varying_attributes
+from fastdicom.series.found import Dimension, FoundVolume
 from fastdicom.series.grouping import Codes, codes_of, split_by
 from fastdicom.types import Geometry, GeometryPolicy
 

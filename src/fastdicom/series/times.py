@@ -28,7 +28,9 @@ def seconds_of(times: NDArray[Any], dates: NDArray[Any] | None = None) -> NDArra
     Source: DICOM PS3.5 6.2.
     """
     unique, inverse = np.unique(times, return_inverse=True)
-    seconds = np.array([_seconds(bytes(value).decode("ascii", "replace")) for value in unique], dtype=np.float64)
+    seconds = _clock_times(unique)
+    for k in np.flatnonzero(np.isnan(seconds)):
+        seconds[k] = _seconds(bytes(unique[k]).decode("ascii", "replace"))
     result: NDArray[np.float64] = seconds[inverse] if len(times) else np.empty(0)
     if dates is not None and len(dates):
         days, day_of = np.unique(dates, return_inverse=True)
@@ -36,6 +38,20 @@ def seconds_of(times: NDArray[Any], dates: NDArray[Any] | None = None) -> NDArra
         # A series without dates keeps plain times; one with some dates only cannot be ordered by them.
         result = result + (0.0 if np.isnan(offsets).all() else offsets[day_of]) * 86400.0
     return result
+
+
+def _clock_times(times: NDArray[Any]) -> NDArray[np.float64]:
+    """Seconds of the values that are plainly ``HHMMSS`` or ``HHMMSS.f``, all at once; NaN for every other."""
+    seconds = np.full(len(times), np.nan)
+    if len(times) == 0:
+        return seconds
+    head = np.char.partition(times, b".")
+    plain = (np.char.str_len(head[:, 0]) == 6) & np.char.isdigit(head[:, 0])
+    plain &= np.char.isdigit(head[:, 2]) | (head[:, 1] == b"")
+    whole = head[plain, 0].astype(np.int64)
+    clock = whole // 10000 * 3600 + whole // 100 % 100 * 60 + whole % 100
+    seconds[plain] = clock + np.char.add(b"0.", np.char.add(head[plain, 2], b"0")).astype(np.float64)
+    return seconds
 
 
 def _days(date: str) -> float:

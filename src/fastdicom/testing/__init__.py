@@ -8,7 +8,8 @@
 ``fastdicom.testing.strategies`` (needs hypothesis) draws such recipes; ``fastdicom.testing.corrupt`` damages files.
 """
 
+from fastdicom.testing.codestreams import encodable_syntaxes
 from fastdicom.testing.series import WrittenSeries, make_series, write_series
 from fastdicom.testing.spec import SeriesSpec
 
-__all__ = ["SeriesSpec", "WrittenSeries", "make_series", "write_series"]
+__all__ = ["SeriesSpec", "WrittenSeries", "encodable_syntaxes", "make_series", "write_series"]

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
 
 from fastdicom.errors import UsageError
+from fastdicom.testing.modalities import MODALITY_MODULES
 from fastdicom.testing.placement import format_decimal, slice_positions
 from fastdicom.testing.spec import SeriesSpec, uid_from
 
-__all__ = ["Instance", "constant_attributes", "instance_attributes", "instances", "sop_class_of"]
+__all__ = [
+    "Instance",
+    "constant_attributes",
+    "instance_attributes",
+    "instances",
+    "multi_frame_attributes",
+    "sop_class_of",
+]
 
 SOP_CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
@@ -139,6 +147,27 @@ def instance_attributes(spec: SeriesSpec) -> Iterator[tuple[Instance, dict[str, 
         yield instance, values
 
 
+def multi_frame_attributes(spec: SeriesSpec, frames: int) -> dict[str, Any]:
+    """What the one file of a multi-frame series has in place of `instance_attributes`."""
+    values: dict[str, Any] = {
+        "SOPInstanceUID": f"{uid_from('instances', spec.series_uid)}.1",
+        "InstanceNumber": 1 if spec.instance_numbers or spec.multi_frame == "enhanced" else "",
+        "NumberOfFrames": frames,
+    }
+    if spec.multi_frame == "enhanced":
+        return values
+    if spec.pixel_format.samples_per_pixel == 1:
+        for keyword, number in (("RescaleSlope", spec.slope), ("RescaleIntercept", spec.intercept)):
+            values[keyword] = format_decimal(number) if isinstance(number, (int, float)) else None
+    if spec.modality == "NM":
+        values |= {"FrameIncrementPointer": 0x00540080, "SliceVector": list(range(1, frames + 1))}
+    elif spec.modality == "RTDOSE":
+        values |= {"FrameIncrementPointer": 0x3004000C}
+    else:
+        values |= {"FrameIncrementPointer": 0x00181063, "FrameTime": "40"}
+    return values
+
+
 def dimension_attributes(name: str, choices: tuple[Any, ...], i: int) -> dict[str, Any]:
     """Attributes that say that a frame is entry `i` of an extra dimension."""
     keyword = DIMENSION_KEYWORDS.get(name, name)
@@ -173,8 +202,9 @@ def constant_attributes(spec: SeriesSpec) -> Dataset:
         ds.ImageOrientationPatient = [format_decimal(v) for v in spec.orientation]
     if spec.multi_frame != "enhanced" and (spec.position or spec.multi_frame):
         ds.PixelSpacing = [format_decimal(v) for v in spec.pixel_spacing]
-        ds.SliceThickness = format_decimal(spec.slice_step)
-        if spec.modality == "MR" or spec.multi_frame:
+        if spec.multi_frame is False or spec.modality in ("NM", "RTDOSE"):
+            ds.SliceThickness = format_decimal(spec.slice_step)
+        if spec.modality in ("MR", "NM"):
             ds.SpacingBetweenSlices = format_decimal(spec.slice_step)
     pixel_attributes(ds, spec)
     return ds
@@ -230,91 +260,9 @@ def _modality(ds: Dataset, spec: SeriesSpec) -> None:
     if str(ds.SOPClassUID).startswith(SECONDARY_CAPTURE) and spec.modality != "PT":
         ds.ImageType = ["DERIVED", "SECONDARY"]
         ds.ConversionType = "WSD"
-    {"CT": _ct, "MR": _mr, "PT": _pt, "NM": _nm, "XA": _xray, "RF": _xray, "RTDOSE": _dose}.get(
-        spec.modality, lambda ds, spec: None
-    )(ds, spec)
-
-
-def _ct(ds: Dataset, spec: SeriesSpec) -> None:
-    if spec.multi_frame == "enhanced":
-        return
-    ds.KVP = "120"
-    ds.GantryDetectorTilt = format_decimal(spec.tilt_deg)
-    ds.ConvolutionKernel = "STANDARD"
-    ds.ScanOptions = "HELICAL MODE"
-
-
-def _mr(ds: Dataset, spec: SeriesSpec) -> None:
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
-    ds.MagneticFieldStrength = "1.5"
-    if spec.multi_frame == "enhanced":
-        return
-    ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions = "SE", "NONE", ""
-    ds.MRAcquisitionType = "2D"
-    ds.RepetitionTime, ds.EchoTime, ds.EchoTrainLength, ds.EchoNumbers = "2000", "30", 1, 1
-    ds.FlipAngle = "90"
-
-
-def _pt(ds: Dataset, spec: SeriesSpec) -> None:
-    """PS3.3 C.8.9; the numbers an SUV needs are all here."""
-    ds.Units, ds.CountsSource, ds.DecayCorrection = "BQML", "EMISSION", "START"
-    ds.SeriesType = ["WHOLE BODY", "IMAGE"]
-    ds.NumberOfSlices = spec.slices
-    ds.CorrectedImage = ["DECY", "ATTN", "SCAT", "RAN"]
-    ds.CollimatorType = "NONE"
-    ds.FrameReferenceTime, ds.ActualFrameDuration, ds.DecayFactor = "60000", 120000, "1.01"
-    ds.PatientWeight, ds.PatientSize = "70", "1.75"
-    dose = Dataset()
-    dose.Radiopharmaceutical = "FDG"
-    dose.RadiopharmaceuticalStartTime = "091500"
-    dose.RadiopharmaceuticalStartDateTime = "20240229091500"
-    dose.RadionuclideTotalDose = "370000000"
-    dose.RadionuclideHalfLife = "6586.2"
-    dose.RadionuclidePositronFraction = "0.97"
-    dose.RadionuclideCodeSequence = [code("C-111A1", "SRT", "^18^Fluorine")]
-    ds.RadiopharmaceuticalInformationSequence = [dose]
-
-
-def _nm(ds: Dataset, spec: SeriesSpec) -> None:
-    """PS3.3 C.8.4; a reconstructed tomogram keeps its geometry in the detector sequence."""
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
-    ds.AcquisitionTerminationCondition = "TIME"
-    ds.CountsAccumulated = 1000
-    ds.NumberOfSlices = spec.slices
-    detector = Dataset()
-    detector.CollimatorType, detector.FocalDistance = "PARA", 0
-    if spec.position:
-        detector.ImageOrientationPatient = [format_decimal(v) for v in spec.orientation]
-        detector.ImagePositionPatient = [format_decimal(v) for v in slice_positions(spec)[0]]
-    ds.DetectorInformationSequence = [detector]
-    ds.NumberOfDetectors = 1
-
-
-def _xray(ds: Dataset, spec: SeriesSpec) -> None:
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE"]
-    ds.KVP, ds.RadiationSetting, ds.PixelIntensityRelationship = "80", "SC", "LIN"
-    ds.XRayTubeCurrent, ds.ExposureTime = 100, 10
-
-
-def _dose(ds: Dataset, spec: SeriesSpec) -> None:
-    """PS3.3 C.8.8.3; positions of the frames are offsets in the grid vector."""
-    ds.ImageType = ["DERIVED", "SECONDARY", "DOSE"]
-    ds.DoseUnits, ds.DoseType, ds.DoseSummationType = "GY", "PHYSICAL", "PLAN"
-    ds.DoseGridScaling = "0.001"
-    if spec.multi_frame and spec.position:
-        positions = slice_positions(spec)
-        ds.ImagePositionPatient = [format_decimal(v) for v in positions[0]]
-        ds.ImageOrientationPatient = [format_decimal(v) for v in spec.orientation]
-        normal = np.cross(*np.asarray(spec.orientation, np.float64).reshape(2, 3))
-        offsets = [format_decimal(round(float((p - positions[0]) @ normal), 6)) for p in positions]
-        ds.GridFrameOffsetVector = offsets if len(offsets) > 1 else offsets[0]
-
-
-def code(value: str, scheme: str, meaning: str) -> Dataset:
-    """One item of a code sequence (PS3.3 8)."""
-    ds = Dataset()
-    ds.CodeValue, ds.CodingSchemeDesignator, ds.CodeMeaning = value, scheme, meaning
-    return ds
+        ds.BurnedInAnnotation = "NO"
+    if spec.modality in MODALITY_MODULES:
+        MODALITY_MODULES[spec.modality](ds, spec)
 
 
 def pixel_attributes(ds: Dataset, spec: SeriesSpec) -> None:
@@ -331,9 +279,10 @@ def pixel_attributes(ds: Dataset, spec: SeriesSpec) -> None:
         palette(ds, fmt.bits_stored)
     if spec.padding is not None:
         ds.add_new("PixelPaddingValue", "SS" if spec.signed else "US", spec.padding)
-    if spec.window is not None and fmt.samples_per_pixel == 1:
-        pairs = spec.window if isinstance(spec.window[0], tuple) else (spec.window,)
-        centres, widths = zip(*pairs, strict=True)  # type: ignore[arg-type]
+    if spec.multi_frame == "enhanced":
+        return
+    if spec.windows and fmt.samples_per_pixel == 1:
+        centres, widths = zip(*spec.windows, strict=True)
         ds.WindowCenter = [format_decimal(v) for v in centres] if len(centres) > 1 else format_decimal(centres[0])
         ds.WindowWidth = [format_decimal(v) for v in widths] if len(widths) > 1 else format_decimal(widths[0])
     if fmt.samples_per_pixel == 1 and spec.modality in ("CT", "MR") and spec.slope is not None:

@@ -13,11 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr, write_data_element
 
+from fastdicom.testing.placement import format_decimal
+
 __all__ = ["Encoding", "Template", "encode_file_meta", "pixel_element"]
 
-TEXT = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"))
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
-LONG_LENGTH = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG_LENGTH = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 """VRs with two reserved bytes and a 32-bit length in explicit syntaxes (PS3.5 7.1.2)."""
 UNDEFINED = 0xFFFFFFFF
 
@@ -46,6 +48,8 @@ class Encoding:
         tag, vr = _tag_and_vr(keyword)
         if vr in TEXT and not isinstance(value, bytes):
             values = value if isinstance(value, (list, tuple)) else (value,)
+            if vr == "DS":
+                values = [format_decimal(v) if isinstance(v, float) else v for v in values]
             raw = "\\".join(map(str, values)).encode(self.charsets[0])
             raw += (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)
         elif vr in NUMBERS:
@@ -109,7 +113,7 @@ class Template:
         return b"".join(parts)
 
 
-def pixel_element(keyword: str, value: bytes, *, vr: str, encapsulated: bool, encoding: Encoding) -> tuple[int, bytes]:
+def pixel_element(keyword: str, vr: str, value: bytes, encapsulated: bool, *, encoding: Encoding) -> tuple[int, bytes]:
     """Pixel Data with its bytes as they are; encapsulated: of undefined length (PS3.5 A.4)."""
     tag, _ = _tag_and_vr(keyword)
     return tag, encoding.header(tag, vr, UNDEFINED if encapsulated else len(value)) + value

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import count
 
 import numpy as np
-from pydicom.dataset import Dataset
 from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
 
-from fastdicom.testing.attributes import code
+from fastdicom.testing.modalities import code
 from fastdicom.testing.spec import SeriesSpec, uid_from
 
 __all__ = ["fill_up", "private_block"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,19 @@ RGB_TO_YBR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5,
 def rgb_to_ybr(rgb: NDArray[Any]) -> NDArray[np.uint8]:
     """8-bit RGB to YBR_FULL, last axis (PS3.3 C.7.6.3.1.2)."""
     ybr = rgb.astype(np.float64) @ RGB_TO_YBR.T + (0, 128, 128)
-    return np.clip(np.floor(ybr + 0.5), 0, 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.clip(np.floor(ybr + 0.5), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def ybr_to_rgb(ybr: NDArray[Any]) -> NDArray[np.uint8]:
     """8-bit YBR_FULL to RGB, as pydicom converts it for ``pixel_array``."""
-    from pydicom.pixels import convert_color_space
+    from pydicom.pixels.processing import convert_color_space
 
     return np.asarray(convert_color_space(ybr, "YBR_FULL", "RGB"), np.uint8)
 
 
 def samples_in_file(frames: NDArray[Any], fmt: PixelFormat) -> NDArray[Any]:
-    """The samples that a file stores for phantom frames ``(F, rows, columns[, 3])``: colour in its own space.
+    """The samples that a file stores for phantom frames ``(..., rows, columns[, 3])``: colour in its own space.
 
     For YBR_FULL_422 both pixels of a pair get the chrominance of the first, as a reader reconstructs them.
     """
@@ -39,7 +41,7 @@ def samples_in_file(frames: NDArray[Any], fmt: PixelFormat) -> NDArray[Any]:
         return frames
     ybr = rgb_to_ybr(frames)
     if fmt.photometric_interpretation == "YBR_FULL_422":
-        ybr[:, :, 1::2, 1:] = ybr[:, :, ::2, 1:]
+        ybr[..., 1::2, 1:] = ybr[..., ::2, 1:]
     return ybr
 
 
@@ -54,7 +56,7 @@ def to_container(values: NDArray[Any], spec: SeriesSpec, fmt: PixelFormat, rng: 
         return values
     word = np.dtype(f"u{fmt.bits_allocated // 8}")
     shift = fmt.high_bit + 1 - fmt.bits_stored
-    words = values.astype(np.dtype(f"{values.dtype.kind}{word.itemsize}")).view(word)
+    words: NDArray[Any] = values.astype(np.dtype(f"{values.dtype.kind}{word.itemsize}")).view(word)
     if shift:
         words = words << word.type(shift)
     if spec.unused_bits == "extend" or fmt.bits_stored == fmt.bits_allocated:
@@ -80,6 +82,7 @@ def native_value(samples: NDArray[Any], spec: SeriesSpec, rng: np.random.Generat
         words = np.stack([pairs[..., 0, 0], pairs[..., 1, 0], pairs[..., 0, 1], pairs[..., 0, 2]], axis=-1)
     elif fmt.samples_per_pixel == 3 and fmt.planar_configuration:
         words = np.moveaxis(words, -1, 1)
-    order = ">" if spec.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
-    value = np.ascontiguousarray(words).astype(words.dtype.newbyteorder(order), copy=False).tobytes()
+    if (sys.byteorder == "big") != (spec.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN):
+        words = words.byteswap()
+    value = words.tobytes()
     return value + b"\0" * (len(value) % 2)

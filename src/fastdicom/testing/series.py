@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,15 +15,20 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import UID
 
 from fastdicom.testing import attributes
+from fastdicom.testing.codestreams import check_encodable
 from fastdicom.testing.elements import Encoding, Template, encode_file_meta, pixel_element
+from fastdicom.testing.enhanced import enhanced_attributes, frame_order
 from fastdicom.testing.filler import fill_up
 from fastdicom.testing.phantom import stored_voxels
-from fastdicom.testing.pixels import native_value, samples_in_file, samples_to_stored
+from fastdicom.testing.pixeldata import pixel_values
+from fastdicom.testing.pixels import EXPLICIT_VR_BIG_ENDIAN
 from fastdicom.testing.placement import affine_of, as_written, slice_positions
-from fastdicom.testing.spec import SeriesSpec
+from fastdicom.testing.spec import SeriesSpec, digest_of
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 
 __all__ = ["WrittenSeries", "make_series", "write_series"]
 
@@ -129,48 +133,53 @@ def file_names(spec: SeriesSpec) -> list[str]:
         return [f"IM{i + 1:05d}" for i in range(n)]
     if spec.names == "dcm":
         return [f"{i + 1:05d}.dcm" for i in range(n)]
-    # Multiplying by an odd number is one-to-one modulo 2**32: no two names are equal.
-    order = np.random.default_rng(spec.seed + 2).permutation(n) + spec.seed
-    return [f"{(int(i) + 1) * 2654435761 % 2**32:08x}" for i in order]
+    # Multiplying by an odd number is one-to-one modulo 2**32: no two names are equal. Two series in one folder start
+    # from different numbers.
+    start = digest_of("names", spec.series_uid) % 2**32
+    return [f"{(int(i) + start) * 2654435761 % 2**32:08x}" for i in np.random.default_rng(spec.seed + 2).permutation(n)]
 
 
 def encoded_files(spec: SeriesSpec, stored: NDArray[Any]) -> Iterator[tuple[list[int], int, bytes]]:
     """(frames in it, copy, content) of each file. Lossy and YBR pixels are replaced in `stored` as readers see them."""
+    check_encodable(spec)
+    if spec.multi_frame:
+        order = frame_order(spec)
+        files = [(order, 0)]
+        records = [attributes.multi_frame_attributes(spec, len(order))]
+    else:
+        files = [([i.frame], i.copy) for i in attributes.instances(spec)]
+        records = [values for _, values in attributes.instance_attributes(spec)]
     frames = stored.reshape(-1, *spec.pixel_format.frame_shape)
-    yield from _classic_files(spec, frames)
-
-
-def _encoding(spec: SeriesSpec) -> Encoding:
-    syntax = UID(spec.transfer_syntax_uid)
-    return Encoding(implicit=syntax.is_implicit_VR, little=syntax.is_little_endian)
-
-
-def _classic_files(spec: SeriesSpec, frames: NDArray[Any]) -> Iterator[tuple[list[int], int, bytes]]:
-    encoding = _encoding(spec)
-    records = list(attributes.instance_attributes(spec))
-    varying = [keyword for keyword in records[0][1]]
-    template = _template(spec, varying, encoding)
     sop_class = str(spec.extra.get("SOPClassUID", attributes.sop_class_of(spec)))
-    keyword = spec.pixel_format.pixel_keyword
-    for instance, values in records:
-        value, encapsulated, vr = _pixels_of(spec, frames, [instance.frame], instance.copy)
-        element = pixel_element(keyword, value, vr=vr, encapsulated=encapsulated, encoding=encoding)
-        data_set = template.fill(values, element)
-        yield [instance.frame], instance.copy, _file(spec, sop_class, str(values["SOPInstanceUID"]), data_set)
+    template = None
+    for (wanted, copy), record, pixel in zip(files, records, pixel_values(spec, frames, files), strict=True):
+        values = {**record, **pixel.attributes}
+        values |= {k: v for k, v in spec.extra.items() if k in values and not callable(v)}
+        if template is None:
+            template = _template(spec, values, [keyword for keyword, *_ in pixel.elements])
+        elements = [pixel_element(*element, encoding=template.encoding) for element in pixel.elements]
+        data_set = template.fill(values, *elements)
+        yield wanted, copy, _file(spec, sop_class, str(values["SOPInstanceUID"] or record["SOPInstanceUID"]), data_set)
 
 
-def _template(spec: SeriesSpec, varying: list[str], encoding: Encoding) -> Template:
+def _template(spec: SeriesSpec, first: Mapping[str, Any], encoded: list[str]) -> Template:
+    """What all files share; `first` is what the first one has of its own, `encoded` are its pixel elements."""
+    syntax = spec.transfer_syntax_uid
+    encoding = Encoding(implicit=syntax == IMPLICIT_VR_LITTLE_ENDIAN, little=syntax != EXPLICIT_VR_BIG_ENDIAN)
     constant = attributes.constant_attributes(spec)
+    if spec.multi_frame == "enhanced":
+        constant.update(enhanced_attributes(spec))
     attributes.apply_extra(constant, spec)
+    varying = [*first, *encoded]
     for keyword in varying:
         if keyword in constant:
             delattr(constant, keyword)
-    fill_up(constant, spec, len(varying) + 1)
+    fill_up(constant, spec, len(encoded) + sum(value is not None for value in first.values()))
     if "SpecificCharacterSet" in constant:
         encoding.charsets = convert_encodings(constant.SpecificCharacterSet)
     if spec.undefined_length:
         _with_undefined_length(constant)
-    return Template(constant, [*varying, spec.pixel_format.pixel_keyword], encoding)
+    return Template(constant, varying, encoding)
 
 
 def _with_undefined_length(ds: Dataset) -> None:
@@ -182,20 +191,9 @@ def _with_undefined_length(ds: Dataset) -> None:
                 _with_undefined_length(item)
 
 
-def _pixels_of(spec: SeriesSpec, frames: NDArray[Any], wanted: list[int], copy: int) -> tuple[bytes, bool, str]:
-    """(value, encapsulated, VR) of the pixel data with the frames `wanted`."""
-    fmt = spec.pixel_format
-    samples = samples_in_file(frames[wanted], fmt)
-    rng = np.random.default_rng((spec.seed, *wanted[:1]))
-    value = native_value(samples, spec, rng)
-    frames[wanted] = samples_to_stored(samples, fmt)
-    vr = {"FloatPixelData": "OF", "DoubleFloatPixelData": "OD"}.get(fmt.pixel_keyword, "")
-    return value, False, vr or ("OB" if fmt.bits_allocated <= 8 else "OW")
-
-
 def _file(spec: SeriesSpec, sop_class: str, sop_instance: str, data_set: bytes) -> bytes:
     """Preamble, group 2 and data set (PS3.10 7.1)."""
-    if UID(spec.transfer_syntax_uid).is_deflated:
+    if spec.transfer_syntax_uid == DEFLATED:
         squeeze = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         data_set = squeeze.compress(data_set) + squeeze.flush()
         data_set += b"\0" * (len(data_set) % 2)

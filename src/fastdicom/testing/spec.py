@@ -11,7 +11,7 @@ from typing import Any, Literal
 from fastdicom.errors import UsageError
 from fastdicom.types import PixelFormat
 
-__all__ = ["SeriesSpec", "uid_from"]
+__all__ = ["SeriesSpec", "digest_of", "uid_from"]
 
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -87,7 +87,13 @@ class SeriesSpec:
     fragments_per_frame: int = 1
     offset_table: Literal["basic", "empty", "extended", "wrong"] = "basic"
     quality: float | None = None
-    """Lossy syntaxes: quality (JPEG 1..100), largest error (JPEG-LS), PSNR in dB (JPEG 2000), distance (JPEG XL)."""
+    """Lossy syntaxes: quality (JPEG, 1 to 100), largest error (JPEG-LS), PSNR in dB (JPEG 2000), quantisation step as a
+    fraction of the range (HTJ2K), distance (JPEG XL). None: nearly invisible loss."""
+
+    codestream_bits: int | None = None
+    """Precision that lossless JPEG 2000 and HTJ2K streams declare; None: Bits Stored."""
+    codestream_signed: bool | None = None
+    """Sign that JPEG 2000 and HTJ2K streams declare; None: that of Pixel Representation."""
 
     multi_frame: bool | Literal["enhanced"] = False
     """True: one file without functional groups; ``"enhanced"``: one file with them, frames in shuffled order."""
@@ -147,6 +153,14 @@ class SeriesSpec:
         )
 
     @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """(centre, width) of every window."""
+        if self.window is None:
+            return ()
+        pairs = self.window if isinstance(self.window[0], tuple) else (self.window,)
+        return tuple((float(pair[0]), float(pair[1])) for pair in pairs)
+
+    @property
     def dimension_values(self) -> dict[str, tuple[Any, ...]]:
         """The extra dimensions and their values, outermost first."""
         return {
@@ -182,10 +196,14 @@ class SeriesSpec:
         return self.frame_of_reference_uid or uid_from("frame of reference", self.seed)
 
 
+def digest_of(*parts: object) -> int:
+    """A number of 128 bits that is a function of `parts` alone."""
+    return int.from_bytes(hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest(), "big")
+
+
 def uid_from(*parts: object) -> str:
     """A valid UID (root 2.25, at most 44 characters) that is a function of `parts` alone (PS3.5 B.2)."""
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
-    return f"2.25.{int.from_bytes(digest, 'big') | 1 << 127}"
+    return f"2.25.{digest_of(*parts) | 1 << 127}"
 
 
 def _refuse(name: str, value: object, rule: str) -> None:
@@ -224,6 +242,7 @@ def _check(spec: SeriesSpec) -> None:
     _check_geometry(spec)
     _check_pixels(spec)
     _check_dimensions(spec)
+    _check_multi_frame(spec)
 
 
 def _check_geometry(spec: SeriesSpec) -> None:
@@ -252,8 +271,27 @@ def _check_pixels(spec: SeriesSpec) -> None:
         _refuse("bits_allocated", spec.bits_allocated, "colour needs 8 or 16 bits, unsigned")
     if fmt.photometric_interpretation.startswith("YBR_FULL") and fmt.bits_allocated != 8:
         _refuse("bits_allocated", spec.bits_allocated, "YBR_FULL and YBR_FULL_422 are made of 8-bit samples")
+    if spec.codestream_bits is not None and not fmt.bits_stored <= spec.codestream_bits <= fmt.bits_allocated:
+        _refuse("codestream_bits", spec.codestream_bits, f"use {fmt.bits_stored} to {fmt.bits_allocated}")
+    if spec.fragments_per_frame > 1 and spec.offset_table == "extended":
+        _refuse("fragments_per_frame", spec.fragments_per_frame, "an extended offset table allows one (PS3.5 A.4)")
     if fmt.photometric_interpretation == "PALETTE COLOR" and (spec.signed or fmt.bits_allocated not in (8, 16)):
         _refuse("bits_allocated", spec.bits_allocated, "palette indices are unsigned with 8 or 16 bits")
+
+
+def _check_multi_frame(spec: SeriesSpec) -> None:
+    if spec.multi_frame is False:
+        return
+    if spec.duplicates:
+        _refuse("duplicates", spec.duplicates, "a multi-frame file has every slice once")
+    if spec.multi_frame is True and (spec.tilt_deg or spec.slice_shifts or spec.dimensions):
+        _refuse("multi_frame", True, 'tilt, shifts and dimensions of frames need multi_frame="enhanced"')
+    if spec.multi_frame is True and (isinstance(spec.slope, tuple) or isinstance(spec.intercept, tuple)):
+        _refuse("multi_frame", True, 'a slope or intercept for each slice needs multi_frame="enhanced"')
+    if spec.multi_frame == "enhanced" and spec.modality not in ("CT", "MR"):
+        _refuse("modality", spec.modality, "enhanced images are CT or MR here")
+    if spec.multi_frame == "enhanced" and spec.pixel_format.samples_per_pixel > 1:
+        _refuse("multi_frame", "enhanced", "enhanced CT and MR images are monochrome here")
 
 
 def _check_dimensions(spec: SeriesSpec) -> None:

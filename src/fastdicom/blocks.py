@@ -1,0 +1,457 @@
+"""`read_block`: the one unit of work. Every voxel that leaves fastdicom was made here.
+
+The eager loader calls it from threads, the lazy array from ``__getitem__``, the Zarr writer once a shard.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.codecs import decode_frame, read_native_frame
+from fastdicom.display import colour_to_display, gray_table, gray_to_display
+from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
+from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated
+from fastdicom.frames.base import DEFLATED
+from fastdicom.kernels import apply_table, container_values, lut_at, rescale
+from fastdicom.plan import PlannedFile, VolumePlan
+from fastdicom.sources import open_reader
+from fastdicom.types import ByteReader, PixelFormat
+
+__all__ = ["BlockStats", "Failure", "read_block"]
+
+Index = tuple[Any, ...]
+NATIVE = "native"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A frame that could not be produced, as data: warnings get lost on workers."""
+
+    index: tuple[int, ...]
+    """Index of the slice in the array's dimensions before y."""
+    path: str
+    frame: int
+    kind: str
+    """Name of the error's class."""
+    message: str
+
+
+@dataclass
+class BlockStats:
+    """Time and bytes of each stage, summed over the frames of a block; nanoseconds."""
+
+    frames: int = 0
+    files_opened: int = 0
+    bytes_read: int = 0
+    open_ns: int = 0
+    read_ns: int = 0
+    decode_ns: int = 0
+    values_ns: int = 0
+    by_decoder: dict[str, list[int]] = field(default_factory=dict)
+    """Decoder name -> [frames, nanoseconds]."""
+
+    def add(self, other: BlockStats) -> None:
+        for name in ("frames", "files_opened", "bytes_read", "open_ns", "read_ns", "decode_ns", "values_ns"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for decoder, (frames, spent) in other.by_decoder.items():
+            total = self.by_decoder.setdefault(decoder, [0, 0])
+            total[0] += frames
+            total[1] += spent
+
+    def count_decoder(self, name: str, spent: int) -> None:
+        total = self.by_decoder.setdefault(name, [0, 0])
+        total[0] += 1
+        total[1] += spent
+
+
+def read_block(
+    plan: VolumePlan,
+    index: Index | None = None,
+    out: NDArray[Any] | None = None,
+    *,
+    stats: BlockStats | None = None,
+    failures: list[Failure] | None = None,
+) -> NDArray[Any]:
+    """Produce a block of the volume.
+
+    Parameters
+    ----------
+    plan : VolumePlan
+    index : tuple of int and slice, optional
+        Basic index into an array of ``plan.shape``; fewer entries than dimensions leave the rest whole.
+        None: the whole volume. Only the files and frames that it touches are read.
+    out : array of ``plan.dtype`` and the block's shape, optional
+        Where to put it.
+    stats : BlockStats, optional
+        Counts what was done and how long each stage took.
+    failures : list, optional
+        Where frames that cannot be read are reported; they get ``plan.fill_value``. None: the first one raises.
+
+    Returns
+    -------
+    Array of ``plan.dtype``; `out` itself where given.
+
+    Raises
+    ------
+    PixelDataError, DecodeError, FileChangedError, SourceError, ValuesError
+        A frame cannot be produced; the message names the file.
+    """
+    region = _Region.of(plan.shape, plan.n_outer, index or ())
+    block = np.empty(region.full_shape, dtype=plan.dtype) if out is None else out.reshape(region.full_shape)
+    if out is not None and (out.dtype != plan.dtype or not np.may_share_memory(block, out)):
+        raise ValuesError(
+            f"out must be a {plan.dtype.name} array that can be reshaped to {region.full_shape} in place."
+        )
+    targets = block.reshape(-1, *region.frame_shape) if block.size else block.reshape(0, *region.frame_shape)
+    worker = _Worker(plan, region, stats or BlockStats(), failures)
+    worker.run(targets)
+    return out if out is not None else block.reshape(region.shape)
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A basic index, resolved: which slices, and which part of each."""
+
+    slices: NDArray[np.int64]
+    """Flat numbers of the wanted slices, in order of the block."""
+    inner: tuple[slice, ...]
+    """y, x[, c] with positive steps resolved against the frame; `flip` says which axes are then reversed."""
+    whole_frame: bool
+    rows: slice | None
+    """A band of whole rows, where that is all that is wanted of a frame."""
+    frame_shape: tuple[int, ...]
+    full_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], n_outer: int, index: Index) -> _Region:
+        index = index if isinstance(index, tuple) else (index,)
+        if any(item is Ellipsis for item in index):
+            where = next(k for k, item in enumerate(index) if item is Ellipsis)
+            missing = len(shape) - len(index) + 1
+            index = (*index[:where], *[slice(None)] * missing, *index[where + 1 :])
+        if len(index) > len(shape):
+            raise IndexError(f"{len(index)} indices for an array of {len(shape)} dimensions")
+        index = (*index, *[slice(None)] * (len(shape) - len(index)))
+        places = [np.arange(length)[_as_slice(item, length)] for item, length in zip(index, shape, strict=True)]
+        outer = np.ix_(*places[:n_outer]) if n_outer else ()
+        slices = np.ravel_multi_index(outer, shape[:n_outer]).ravel() if n_outer else np.zeros(1, np.int64)
+        inner = tuple(
+            slice(*_as_slice(item, length).indices(length))
+            for item, length in zip(index[n_outer:], shape[n_outer:], strict=True)
+        )
+        inner = tuple(slice(s.start, None if s.step < 0 and s.stop < 0 else s.stop, s.step) for s in inner)
+        full = [
+            len(p) == length and s.step == 1
+            for p, length, s in zip(places[n_outer:], shape[n_outer:], inner, strict=True)
+        ]
+        band = all(full[1:]) and inner[0].step == 1 and not full[0]
+        full_shape = tuple(len(place) for place in places)
+        kept = tuple(n for n, item in zip(full_shape, index, strict=True) if isinstance(item, slice))
+        return cls(
+            slices, inner, all(full), inner[0] if band else None, full_shape[n_outer:], full_shape, kept
+        )  # fmt: skip
+
+
+def _as_slice(item: Any, length: int) -> slice:
+    if isinstance(item, slice):
+        return item
+    place = int(item)
+    if not -length <= place < length:
+        raise IndexError(f"index {place} is out of bounds for an axis of {length}")
+    place %= length
+    return slice(place, place + 1)
+
+
+class _Worker:
+    """Produces the wanted slices of one block, file by file."""
+
+    def __init__(self, plan: VolumePlan, region: _Region, stats: BlockStats, failures: list[Failure] | None) -> None:
+        self.plan = plan
+        self.region = region
+        self.stats = stats
+        self.failures = failures
+        self.decoded: tuple[tuple[int, int], NDArray[Any]] | None = None  # last frame that holds several tiles
+        self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
+        self.tables: dict[tuple[Any, ...], NDArray[Any]] = {}
+
+    def run(self, targets: NDArray[Any]) -> None:
+        if targets.size == 0:
+            return
+        records = self.plan.slices[self.region.slices]
+        order = np.lexsort((records["frame"], records["file"]))  # each file is opened once, its frames in order
+        absent = int(np.searchsorted(records["file"][order], 0))
+        for place in order[:absent]:
+            targets[place] = self.plan.fill_value
+        for file_index, places in _runs(records["file"], order[absent:]):
+            self._one_file(file_index, places, records, targets)
+
+    def _one_file(
+        self, file_index: int, places: NDArray[np.int64], records: NDArray[Any], targets: NDArray[Any]
+    ) -> None:
+        planned = self.plan.files[file_index]
+        started = perf_counter_ns()
+        try:
+            with open_reader(planned.locator) as reader:
+                self.stats.open_ns += perf_counter_ns() - started
+                self.stats.files_opened += 1
+                _check_unchanged(planned, reader)
+                pixels = self._pixel_reader(reader, planned, int(records["format"][places[0]]))
+                for place in places:
+                    with self._reporting(planned, records[place], int(self.region.slices[place]), targets[place]):
+                        self._one_slice(pixels, planned, records[place], targets[place])
+        except FastDicomError as error:
+            for place in places:
+                self._fail(error, planned, records[place], int(self.region.slices[place]), targets[place])
+
+    def _reporting(self, planned: PlannedFile, record: Any, flat: int, target: NDArray[Any]) -> _Reporting:
+        return _Reporting(self, planned, record, flat, target)
+
+    def _fail(self, error: FastDicomError, planned: PlannedFile, record: Any, flat: int, target: NDArray[Any]) -> None:
+        if self.failures is None:
+            raise error
+        index = tuple(int(k) for k in np.unravel_index(flat, self.plan.outer_shape))
+        kind = type(error).__name__
+        self.failures.append(Failure(index, planned.locator, int(record["frame"]), kind, str(error)))
+        target[...] = self.plan.fill_value
+
+    def _pixel_reader(self, reader: ByteReader, planned: PlannedFile, format_index: int) -> ByteReader:
+        fmt = self.plan.formats[format_index]
+        if fmt.transfer_syntax_uid != DEFLATED:
+            return reader
+        return inflate(reader, planned.location, fmt, path=planned.locator)
+
+    def _one_slice(self, reader: ByteReader, planned: PlannedFile, record: Any, target: NDArray[Any]) -> None:
+        fmt = self.plan.formats[record["format"]]
+        tiled = (fmt.rows, fmt.columns) != self.plan.frame_shape[:2]
+        self.stats.frames += 1
+        if not tiled and target.flags.c_contiguous and (self.region.whole_frame or self._is_band(fmt)):
+            slot = self._slot(fmt, target)
+            self._stored(reader, planned, record, fmt, slot, self.region.rows)
+            self._values(slot, fmt, record, target, planned)
+            return
+        stored = self._whole_frame(reader, planned, record, fmt, keep=tiled)
+        row, column = int(record["tile_row"]), int(record["tile_column"])
+        tile = stored[row : row + self.plan.frame_shape[0], column : column + self.plan.frame_shape[1]]
+        if self.region.whole_frame and target.flags.c_contiguous:
+            self._values(tile, fmt, record, target, planned)
+            return
+        if len(self.region.inner) == 2:  # gray: crop before computing
+            part = np.ascontiguousarray(tile[self.region.inner])
+            self._values(part, fmt, record, target, planned)
+            return
+        whole = np.empty(self.plan.frame_shape, self.plan.dtype)
+        self._values(tile, fmt, record, whole, planned)
+        target[...] = whole[self.region.inner]
+
+    def _is_band(self, fmt: PixelFormat) -> bool:
+        return self.region.rows is not None and not is_encapsulated(fmt.transfer_syntax_uid)
+
+    def _slot(self, fmt: PixelFormat, target: NDArray[Any]) -> NDArray[Any]:
+        """Where the stored values of a slice go: the output itself where an item of both has the same size."""
+        dtype = fmt.stored_dtype
+        shape = (*target.shape[:2], *fmt.frame_shape[2:])
+        if dtype.itemsize == self.plan.dtype.itemsize and shape == target.shape and self.plan.values != "display":
+            return target.view(dtype)
+        key = (shape, dtype)
+        if key not in self.scratch:
+            self.scratch[key] = np.empty(shape, dtype)
+        return self.scratch[key]
+
+    def _whole_frame(
+        self, reader: ByteReader, planned: PlannedFile, record: Any, fmt: PixelFormat, *, keep: bool
+    ) -> NDArray[Any]:
+        key = (int(record["file"]), int(record["frame"]))
+        if self.decoded is not None and self.decoded[0] == key:
+            return self.decoded[1]
+        stored = np.empty(fmt.frame_shape, fmt.stored_dtype)
+        self._stored(reader, planned, record, fmt, stored, None)
+        self.decoded = (key, stored) if keep else None
+        return stored
+
+    def _stored(
+        self,
+        reader: ByteReader,
+        planned: PlannedFile,
+        record: Any,
+        fmt: PixelFormat,
+        out: NDArray[Any],
+        rows: slice | None,
+    ) -> None:
+        """Stored values of one frame, or of a band of its rows, into `out`."""
+        frame = int(record["frame"])
+        decoder = self.plan.decoders[record["format"]]
+        started = perf_counter_ns()
+        if decoder == NATIVE and not is_encapsulated(fmt.transfer_syntax_uid):
+            # The rescale kernel clears the bits above High Bit on its way: no pass of its own for that.
+            mask = not self._is_rescaled(fmt, record)
+            read_native_frame(
+                reader, fmt, planned.location, frame, out, rows=rows, mask=mask, path=planned.locator
+            )  # fmt: skip
+            self.stats.read_ns += perf_counter_ns() - started
+            self.stats.bytes_read += out.nbytes
+            self.stats.count_decoder(decoder, 0)
+            return
+        found = _frame_index(reader, planned, fmt)
+        data = read_encapsulated(reader, found, frame, path=planned.locator)
+        read = perf_counter_ns()
+        decode_frame(decoder, data, fmt, out, path=planned.locator, frame=frame)
+        done = perf_counter_ns()
+        self.stats.read_ns += read - started
+        self.stats.decode_ns += done - read
+        self.stats.bytes_read += len(data)
+        self.stats.count_decoder(decoder, done - read)
+
+    def _is_rescaled(self, fmt: PixelFormat, record: Any) -> bool:
+        """Whether the values of this slice go through the rescale kernel."""
+        if self.plan.values not in ("modality", "suv") or fmt.samples_per_pixel > 1 or record["modality_lut"] >= 0:
+            return False
+        plain = (
+            record["slope"] == 1.0 and record["intercept"] == 0.0 and fmt.bits_stored == 8 * fmt.stored_dtype.itemsize
+        )
+        return not (plain and fmt.stored_dtype == self.plan.dtype)
+
+    def _values(
+        self, stored: NDArray[Any], fmt: PixelFormat, record: Any, target: NDArray[Any], planned: PlannedFile
+    ) -> None:
+        """Stored values to the values asked for, into `target` (which may be the same memory)."""
+        started = perf_counter_ns()
+        plan = self.plan
+        if plan.values == "display":
+            self._display(stored, fmt, record, target)
+        elif self._is_rescaled(fmt, record):
+            native = plan.decoders[record["format"]] == NATIVE
+            high_bit = fmt.high_bit if native else fmt.bits_stored - 1
+            bits = (fmt.bits_stored, high_bit) if fmt.stored_dtype.kind != "f" else (0, 0)
+            signed = bool(fmt.pixel_representation)
+            lost = rescale(stored, *bits, signed, float(record["slope"]), float(record["intercept"]), target)
+            _refuse_lost(lost, plan, record, planned)
+        elif record["modality_lut"] >= 0 and plan.values in ("modality", "suv") and fmt.samples_per_pixel == 1:
+            apply_table(stored, self._modality_table(fmt, record), target)
+        elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
+            _copy_exactly(stored, target, planned)
+        self.stats.values_ns += perf_counter_ns() - started
+
+    def _modality_table(self, fmt: PixelFormat, record: Any) -> NDArray[Any]:
+        key = ("modality", int(record["format"]), int(record["modality_lut"]))
+        if key not in self.tables:
+            lut = self.plan.luts[record["modality_lut"]]
+            domain = container_values(
+                fmt.stored_dtype, fmt.bits_stored, fmt.bits_stored - 1, fmt.pixel_representation == 1
+            )
+            self.tables[key] = lut_at(domain, lut.first_mapped, lut.values).astype(self.plan.dtype)
+        return self.tables[key]
+
+    def _display(self, stored: NDArray[Any], fmt: PixelFormat, record: Any, target: NDArray[Any]) -> None:
+        plan = self.plan
+        palette = plan.palettes[record["format"]] if plan.palettes else b""
+        if palette or (fmt.samples_per_pixel == 1 and fmt.stored_dtype.itemsize <= 2 and fmt.stored_dtype.kind != "f"):
+            names = ("format", "slope", "intercept", "modality_lut", "voi_lut", "center", "width")
+            key = ("display", *[record[name].item() for name in names])
+            if key not in self.tables:
+                self.tables[key] = gray_table(plan, fmt, record, palette)
+            apply_table(stored, self.tables[key], target)
+        elif fmt.samples_per_pixel == 1:
+            gray_to_display(plan, fmt, record, stored, target)
+        else:
+            colour_to_display(fmt, stored, target)
+
+
+class _Reporting:
+    """Context of one slice: turns its error into a row of the report where the caller asked for one."""
+
+    def __init__(self, worker: _Worker, planned: PlannedFile, record: Any, flat: int, target: NDArray[Any]) -> None:
+        self._args = (planned, record, flat, target)
+        self._worker = worker
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, FastDicomError) and self._worker.failures is not None:
+            self._worker._fail(error, *self._args)
+            return True
+        return False
+
+
+def _runs(files: NDArray[Any], order: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """(file, places in the block) for each file, in the given order."""
+    if len(order) == 0:
+        return
+    borders = np.flatnonzero(np.diff(files[order])) + 1
+    for places in np.split(order, borders):
+        yield int(files[places[0]]), places
+
+
+def _check_unchanged(planned: PlannedFile, reader: ByteReader) -> None:
+    if planned.size >= 0 and reader.size >= 0 and reader.size != planned.size:
+        raise FileChangedError(
+            f"{planned.locator} has {reader.size} bytes; it had {planned.size} when it was scanned. "
+            "Scan the source again.",
+            path=planned.locator,
+            expected=planned.size,
+            found=reader.size,
+        )
+
+
+_INDEX_CACHE: OrderedDict[tuple[Any, ...], FrameIndex] = OrderedDict()
+_INDEX_LOCK = threading.Lock()
+_INDEX_CACHE_SIZE = 64
+
+
+def _frame_index(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> FrameIndex:
+    """Frame index of a file; kept for multi-frame files, whose blocks would walk the same items again and again."""
+    if planned.location.number_of_frames == 1:
+        return index_frames(reader, planned.location, fmt, path=planned.locator)
+    key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
+    with _INDEX_LOCK:
+        found = _INDEX_CACHE.get(key)
+        if found is not None:
+            _INDEX_CACHE.move_to_end(key)
+            return found
+    found = index_frames(reader, planned.location, fmt, path=planned.locator)
+    with _INDEX_LOCK:
+        _INDEX_CACHE[key] = found
+        while len(_INDEX_CACHE) > _INDEX_CACHE_SIZE:
+            _INDEX_CACHE.popitem(last=False)
+    return found
+
+
+def _refuse_lost(lost: int, plan: VolumePlan, record: Any, planned: PlannedFile) -> None:
+    if lost:
+        raise ValuesError(
+            f"{lost} voxels of frame {int(record['frame'])} in {planned.locator} do not fit {plan.dtype.name} after "
+            f"rescaling (slope {float(record['slope'])}, intercept {float(record['intercept'])}). Pass a wider dtype=, "
+            "or leave it out.",
+            path=planned.locator,
+            frame=int(record["frame"]),
+            count=lost,
+        )
+
+
+def _copy_exactly(stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile) -> None:
+    """Copy values into another dtype; refuse where one of them would change."""
+    if not np.can_cast(stored.dtype, target.dtype) and stored.size:
+        fits = stored.dtype.kind != "f"
+        if fits and target.dtype.kind in "iu":
+            limits = np.iinfo(target.dtype)
+            fits = limits.min <= int(stored.min()) and int(stored.max()) <= limits.max
+        elif fits:
+            fits = bool(np.array_equal(stored.astype(target.dtype).astype(np.float64), stored.astype(np.float64)))
+        elif target.dtype.kind == "f":
+            fits = True  # an explicit narrower float: rounding was asked for
+        if not fits:
+            raise ValuesError(
+                f"Values of {stored.min()} to {stored.max()} in {planned.locator} do not fit {target.dtype.name}. "
+                "Pass a wider dtype=, or leave it out.",
+                path=planned.locator,
+            )
+    np.copyto(target, stored, casting="unsafe")

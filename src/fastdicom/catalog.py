@@ -1,0 +1,373 @@
+"""`scan`: a source to a `Catalog` of the volumes in it, with every file accounted for."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.errors import FastDicomError, PixelDataError
+from fastdicom.execution import check_workers, run_tasks
+from fastdicom.headers import HeaderTable, read_headers
+from fastdicom.headers.problems import pixel_problems
+from fastdicom.progress import ProgressArgument, progress_bar
+from fastdicom.series import FoundVolume, find_volumes, spacing_tolerance
+from fastdicom.sources import discover, open_reader
+from fastdicom.types import FileRef, GeometryPolicy, Skipped
+
+__all__ = ["Catalog", "CatalogEntry", "scan"]
+
+SYNTAX_NAMES = {
+    "1.2.840.10008.1.2": "Implicit LE",
+    "1.2.840.10008.1.2.1": "Explicit LE",
+    "1.2.840.10008.1.2.1.98": "Encapsulated LE",
+    "1.2.840.10008.1.2.1.99": "Deflated",
+    "1.2.840.10008.1.2.2": "Explicit BE",
+    "1.2.840.10008.1.2.5": "RLE",
+    "1.2.840.10008.1.2.4.50": "JPEG baseline",
+    "1.2.840.10008.1.2.4.51": "JPEG extended",
+    "1.2.840.10008.1.2.4.57": "JPEG lossless",
+    "1.2.840.10008.1.2.4.70": "JPEG lossless SV1",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS lossless",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS near-lossless",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.4.110": "JPEG XL lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.4.201": "HTJ2K lossless",
+    "1.2.840.10008.1.2.4.202": "HTJ2K lossless RPCL",
+    "1.2.840.10008.1.2.4.203": "HTJ2K",
+    "1.2.840.10008.1.2.8.1": "Deflated frame",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CatalogEntry:
+    """One volume of a catalog: what it is, where it is, and what is unusual about it.
+
+    An entry is a source: pass it to ``load_volume``, ``open_volume`` or ``write_zarr``.
+    """
+
+    index: int
+    found: FoundVolume
+    _table: HeaderTable = field(repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Only the rows of this volume travel to other processes.
+        rows = self.found.used_rows
+        renumbered = self.found.rows.copy()
+        renumbered[renumbered >= 0] = np.arange(len(rows))
+        found = replace(self.found, rows=renumbered, dropped=())
+        return {"index": self.index, "found": found, "_table": self._table.take(rows)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    @cached_property
+    def headers(self) -> HeaderTable:
+        """Header columns of the slices that exist, in volume order (C order of ``dims`` before y)."""
+        return self._table.take(self.found.used_rows)
+
+    def _text(self, name: str) -> str:
+        return self._table.text(name, int(self.found.used_rows[0]))
+
+    @property
+    def modality(self) -> str:
+        return self._text("modality")
+
+    @property
+    def description(self) -> str:
+        """Series Description (0008,103E), or Protocol Name where it is absent."""
+        return self._text("series_description") or self._text("protocol_name")
+
+    @property
+    def series_number(self) -> int | None:
+        number = int(self._table["series_number"][self.found.used_rows[0]])
+        return number if number > -(2**31) else None
+
+    @property
+    def series_instance_uid(self) -> str:
+        return self._text("series_instance_uid")
+
+    @property
+    def study_instance_uid(self) -> str:
+        return self._text("study_instance_uid")
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        return self._text("frame_of_reference_uid")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array: extra dimensions, z, y, x, and c for colour."""
+        row = int(self.found.used_rows[0])
+        frame = (int(self._table["rows"][row]), int(self._table["columns"][row]))
+        samples = int(self._table["samples_per_pixel"][row])
+        return (*self.found.rows.shape, *frame, *((samples,) if samples > 1 else ()))
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return (*self.found.dims, "y", "x", *(("c",) if len(self.shape) > len(self.found.dims) + 2 else ()))
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """(z, y, x) mm."""
+        return self.found.geometry.spacing
+
+    @property
+    def transfer_syntax_uids(self) -> tuple[str, ...]:
+        values = np.unique(self._table["transfer_syntax_uid"][self.found.used_rows])
+        return tuple(bytes(value).decode("ascii", "replace") for value in values)
+
+    @property
+    def paths(self) -> list[str]:
+        """Files of the volume, each once, in order of first use."""
+        return list(dict.fromkeys(str(path) for path in self._table["path"][self.found.used_rows]))
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of the files together."""
+        rows = self.found.used_rows
+        _, first = np.unique(self._table["path"][rows].astype(str), return_index=True)
+        return int(self._table["file_size"][rows][first].sum())
+
+    @property
+    def error(self) -> FastDicomError | None:
+        """Why this volume cannot be loaded under the policy of the scan, or None."""
+        if self.found.error is not None:
+            return self.found.error
+        problems = self._table["problem"][self.found.used_rows]
+        bad = np.flatnonzero(problems != "")
+        if not len(bad):
+            return None
+        row = int(self.found.used_rows[bad[0]])
+        path = str(self._table["path"][row])
+        return PixelDataError(
+            f"{len(bad)} of {len(problems)} frames of series {self.series_instance_uid} have damaged pixel data "
+            f"(first: {os.path.basename(path)}, {self._table['problem'][row]}). Copy the files again from their "
+            "origin, or pass errors='report' to load the others.",
+            path=path,
+            count=len(bad),
+            series_instance_uid=self.series_instance_uid,
+        )
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether Image Type says so of every frame (PS3.3 C.8.2.1.1.1)."""
+        types = np.unique(self._table["image_type"][self.found.used_rows])
+        return all(b"LOCALIZER" in bytes(value).upper().split(b"\\") for value in types)
+
+    @property
+    def unusual(self) -> list[str]:
+        """Sentences on everything that is not a plain regular volume."""
+        notes = [*self.found.notes, *(w for w in self.found.warnings if w not in self.found.notes)]
+        if len(self.transfer_syntax_uids) > 1:
+            notes.append(f"{len(self.transfer_syntax_uids)} transfer syntaxes")
+        slopes = np.unique(self._table["rescale_slope"][self.found.used_rows])
+        intercepts = np.unique(self._table["rescale_intercept"][self.found.used_rows])
+        if max(np.isfinite(slopes).sum(), np.isfinite(intercepts).sum()) > 1:
+            notes.append("rescale differs from slice to slice")
+        error = self.error
+        return [*notes, f"{type(error).__name__}: {error}"] if error is not None else notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything known about the volume as plain JSON values."""
+        geometry, policy, error = self.found.geometry, self.found.policy, self.error
+        return {
+            "index": self.index,
+            "modality": self.modality,
+            "series_number": self.series_number,
+            "description": self.description,
+            "series_instance_uid": self.series_instance_uid,
+            "study_instance_uid": self.study_instance_uid,
+            "frame_of_reference_uid": self.frame_of_reference_uid,
+            "shape": list(self.shape),
+            "dims": list(self.dims),
+            "coordinates": {
+                d.name: {"attribute": d.attribute, "units": d.units, "values": d.values.tolist()}
+                for d in self.found.dimensions
+            },
+            "transfer_syntax_uids": list(self.transfer_syntax_uids),
+            "frames": int(self.found.used_rows.size),
+            "files": self.paths,
+            "file_bytes": self.file_bytes,
+            "geometry": {
+                "affine_lps": geometry.affine.tolist(),
+                "spacing_mm": list(geometry.spacing),
+                "origin_mm": list(geometry.origin),
+                "slice_positions_mm": geometry.slice_positions.tolist(),
+                "uniform": geometry.uniform,
+                "tilt_deg": geometry.tilt_deg,
+                "deviation_mm": geometry.deviation_mm,
+                "tolerance_mm": spacing_tolerance(policy, geometry.spacing[0]),
+                "spacing_source": geometry.spacing_source,
+                "has_positions": geometry.has_positions,
+            },
+            "valid": (self.found.rows >= 0).tolist(),
+            "policy": policy.to_dict(),
+            "unusual": self.unusual,
+            "warnings": list(self.found.warnings),
+            "error": {"kind": type(error).__name__, "message": str(error)} if error is not None else None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """What a scan found: the volumes, and every file that is in none, with the reason."""
+
+    volumes: tuple[CatalogEntry, ...]
+    skipped: tuple[Skipped, ...]
+    table: HeaderTable
+    """Header columns of every frame, one row a frame."""
+    policy: GeometryPolicy
+    n_files: int
+    """Files looked at: those in volumes plus those skipped."""
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def __iter__(self) -> Iterator[CatalogEntry]:
+        return iter(self.volumes)
+
+    def __getitem__(self, index: int) -> CatalogEntry:
+        return self.volumes[index]
+
+    @property
+    def skipped_by_reason(self) -> dict[str, int]:
+        """Number of skipped files by kind."""
+        return dict(Counter(item.kind for item in self.skipped))
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The whole catalog as JSON text."""
+        import json
+
+        record = {
+            "fastdicom": "catalog",
+            "version": 1,
+            "files": self.n_files,
+            "policy": self.policy.to_dict(),
+            "volumes": [entry.to_dict() for entry in self.volumes],
+            "skipped": [{"path": s.path, "kind": s.kind, "reason": s.reason} for s in self.skipped],
+        }
+        return json.dumps(_finite(record), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null instead."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("ascii", "replace")
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def scan(
+    source: Any,
+    *,
+    policy: GeometryPolicy | None = None,
+    scheduler: Any = None,
+    workers: int | None = None,
+    progress: ProgressArgument = False,
+) -> Catalog:
+    """Read the headers of a source and find the volumes in it.
+
+    Parameters
+    ----------
+    source : path, list of paths, URL, ...
+        A file, a folder (with its sub-folders), a list of files, a zip archive, a DICOMDIR, any fsspec URL.
+    policy : GeometryPolicy, optional
+        What to do with repeated positions, gaps and tilt. A scan never raises for them: see `CatalogEntry.error`.
+    scheduler : None, "threads", "processes", "synchronous" or distributed.Client
+    workers : int, optional
+        None: one a core.
+    progress : bool or callable (done, total), default False
+
+    Returns
+    -------
+    Catalog
+        Every file is in a volume or in ``skipped``.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The source does not exist.
+    """
+    policy = policy or GeometryPolicy()
+    files, unlisted = discover(source)
+    table = _read_all(files, scheduler, check_workers(workers), progress)
+    table, copies = _without_copies(table)
+    table.columns["problem"] = pixel_problems(table)
+    found, dropped = find_volumes(table, policy)
+    entries = tuple(CatalogEntry(index, volume, table) for index, volume in enumerate(found))
+    skipped = (*unlisted, *table.skipped, *copies, *dropped)
+    return Catalog(entries, skipped, table, policy, len(files) + len(unlisted))
+
+
+def _read_all(files: Sequence[FileRef], scheduler: Any, workers: int, progress: ProgressArgument) -> HeaderTable:
+    batches = _batches(files, workers)
+    sizes = [len(batch) for batch in batches]
+    with progress_bar(progress, "scan", len(files), "files") as advance:
+        tables = run_tasks(
+            read_headers, batches, scheduler=scheduler, workers=workers, on_result=lambda k: advance(sizes[k])
+        )
+    return HeaderTable.concatenate(tables)
+
+
+def _batches(files: Sequence[FileRef], workers: int) -> list[Sequence[FileRef]]:
+    """64 to 256 files a task, so that every worker gets several and Dask's cost a task stays small."""
+    size = min(256, max(64, -(-len(files) // (4 * workers))))
+    return [files[start : start + size] for start in range(0, len(files), size)]
+
+
+def _without_copies(table: HeaderTable) -> tuple[HeaderTable, list[Skipped]]:
+    """Leave out files that are byte for byte a file already there (the same SOP Instance UID and content).
+
+    Files that share a UID but not their bytes stay: which of them is right is not for us to say, and the policy for
+    repeated positions decides.
+    """
+    uids = table["sop_instance_uid"]
+    if len(table) == 0:
+        return table, []
+    first_frame = np.flatnonzero((table["frame"] == 0) & (uids != b""))
+    _, inverse, counts = np.unique(uids[first_frame], return_inverse=True, return_counts=True)
+    repeated = first_frame[counts[inverse] > 1]
+    groups: dict[bytes, list[int]] = {}
+    for row in repeated[np.argsort(table["path"][repeated].astype(str), kind="stable")]:
+        groups.setdefault(bytes(uids[row]), []).append(int(row))
+    copies: dict[str, str] = {}
+    for rows in groups.values():
+        originals: list[int] = []
+        for row in rows:
+            path = str(table["path"][row])
+            twin = next((o for o in originals if _same_file(table, o, row)), None)
+            if twin is None:
+                originals.append(row)
+            elif path != str(table["path"][twin]) and path not in copies:
+                copies[path] = str(table["path"][twin])
+    if not copies:
+        return table, []
+    keep: NDArray[np.bool_] = ~np.isin(table["path"].astype(str), list(copies))
+    kept = HeaderTable(table.take(keep).columns, table.skipped)
+    return kept, [Skipped(path, "duplicate", f"a copy of {original}") for path, original in copies.items()]
+
+
+def _same_file(table: HeaderTable, first: int, second: int) -> bool:
+    if int(table["file_size"][first]) != int(table["file_size"][second]):
+        return False
+    try:
+        with open_reader(str(table["path"][first])) as one, open_reader(str(table["path"][second])) as two:
+            step = 1 << 20
+            return one.size == two.size and all(
+                one.read_at(offset, step) == two.read_at(offset, step) for offset in range(0, one.size, step)
+            )
+    except FastDicomError:
+        return False

@@ -1,0 +1,237 @@
+"""Which decoder for which transfer syntax, and the one function that runs it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.codecs import native, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
+from fastdicom.codecs.base import Decoder
+from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
+from fastdicom.errors import (
+    DecodeError,
+    FastDicomError,
+    MissingDependencyError,
+    UnsupportedTransferSyntaxError,
+    UsageError,
+)
+from fastdicom.types import PixelFormat
+
+__all__ = ["available_decoders", "choose_decoder", "decode_frame", "decoders_for", "get_decoder"]
+
+
+# In order of preference: without the GIL and bit-identical first, pydicom last. The order is the policy of "auto".
+_DECODERS: dict[str, Decoder] = {
+    decoder.name: decoder
+    for decoder in (
+        *native.DECODERS,
+        *rle.DECODERS,
+        *via_imagecodecs.DECODERS,
+        *via_pylibjpeg.DECODERS,
+        *via_pydicom.DECODERS,
+    )
+}
+_BACKENDS = tuple(dict.fromkeys(decoder.backend for decoder in _DECODERS.values()))
+
+
+def get_decoder(name: str) -> Decoder:
+    """The decoder of this name, available or not.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    try:
+        return _DECODERS[name]
+    except KeyError:
+        raise UsageError(
+            f"There is no decoder {name!r}. Use one of {', '.join(_DECODERS)}.", argument="decoder"
+        ) from None
+
+
+def decoders_for(transfer_syntax_uid: str) -> list[Decoder]:
+    """Decoders that claim a transfer syntax, in order of preference, available or not."""
+    return [decoder for decoder in _DECODERS.values() if transfer_syntax_uid in decoder.syntaxes]
+
+
+@cache
+def _is_available(name: str) -> bool:
+    return get_decoder(name).is_available()
+
+
+def available_decoders() -> list[Decoder]:
+    """Decoders whose packages are installed, in order of preference."""
+    return [decoder for decoder in _DECODERS.values() if _is_available(decoder.name)]
+
+
+def choose_decoder(fmt: PixelFormat, decoder: str = "auto") -> str:
+    """Decide, once for a volume, what decodes its frames.
+
+    Parameters
+    ----------
+    fmt : PixelFormat
+    decoder : str
+        ``"auto"``, a backend (``"imagecodecs"``, ``"pylibjpeg"``, ``"pydicom"``, ``"fastdicom"``) or the name of one
+        decoder (``"imagecodecs.jpeg8"``). Uncompressed frames need none, whatever is asked for.
+
+    Returns
+    -------
+    str
+        Name for :func:`decode_frame`; the same in every process with the same packages.
+
+    Raises
+    ------
+    UsageError
+        `decoder` is not a name known here.
+    UnsupportedTransferSyntaxError
+        Nothing here, or not the backend asked for, decodes this transfer syntax.
+    MissingDependencyError
+        Something would, but its package is not installed; the message names it.
+    DecodeError
+        The format itself is impossible (Bits Allocated 12, more bits stored than allocated).
+    """
+    _check_format(fmt)
+    uid = fmt.transfer_syntax_uid
+    if decoder not in ("auto", *_BACKENDS, *_DECODERS):
+        names = ", ".join(repr(name) for name in ("auto", *_BACKENDS))
+        raise UsageError(f"decoder={decoder!r} is not one of {names}, nor a decoder's full name.", argument="decoder")
+    claiming = decoders_for(uid)
+    if not claiming:
+        raise UnsupportedTransferSyntaxError(
+            f"Transfer syntax {uid} cannot be decoded by any backend known here. Transcode the files, for example "
+            "with dcmconv or gdcmconv, to Explicit VR Little Endian (1.2.840.10008.1.2.1).",
+            transfer_syntax_uid=uid,
+        )
+    if claiming[0].name == "native":
+        return "native"
+    wanted = [one for one in claiming if decoder in ("auto", one.backend, one.name)]
+    if not wanted:
+        raise UnsupportedTransferSyntaxError(
+            f"decoder={decoder!r} does not decode transfer syntax {uid}; {', '.join(one.name for one in claiming)} "
+            "would. Use decoder='auto'.",
+            transfer_syntax_uid=uid,
+            decoder=decoder,
+        )
+    for one in wanted:
+        if _is_available(one.name):
+            return one.name
+    raise MissingDependencyError(
+        f"Transfer syntax {uid} needs {' or '.join(one.package for one in wanted)}, which is not installed. "
+        f"Run: pip install {_requirement(wanted[0])}.",
+        transfer_syntax_uid=uid,
+        package=wanted[0].package,
+        extra=wanted[0].extra,
+    )
+
+
+def _requirement(decoder: Decoder) -> str:
+    return f"'fastdicom-volume[{decoder.extra}]'" if decoder.extra else decoder.package
+
+
+def _check_format(fmt: PixelFormat) -> None:
+    """Refuse what no array can hold, before a wrong dtype is made of it (PS3.5 8.1.1)."""
+    problem = ""
+    if fmt.bits_allocated not in (1, 8, 16, 32, 64):
+        problem = f"Bits Allocated is {fmt.bits_allocated}, which is not 1, 8, 16, 32 or 64"
+    elif fmt.pixel_keyword == "PixelData" and not 1 <= fmt.bits_stored <= fmt.bits_allocated:
+        problem = f"Bits Stored is {fmt.bits_stored} with Bits Allocated {fmt.bits_allocated}"
+    elif fmt.rows < 1 or fmt.columns < 1 or fmt.samples_per_pixel < 1:
+        problem = f"the image is empty ({fmt.rows} x {fmt.columns} x {fmt.samples_per_pixel})"
+    elif fmt.photometric_interpretation.startswith("YBR_PARTIAL"):
+        problem = f"{fmt.photometric_interpretation} (retired) is not supported"
+    if problem:
+        raise DecodeError(
+            f"The pixels cannot be decoded: {problem}. Correct the header or leave the file out.",
+            bits_allocated=fmt.bits_allocated,
+            bits_stored=fmt.bits_stored,
+        )
+
+
+def decode_frame(
+    decoder_name: str,
+    data: bytes | memoryview,
+    fmt: PixelFormat,
+    out: NDArray[Any] | None = None,
+    *,
+    path: str = "",
+    frame: int = 0,
+) -> NDArray[Any]:
+    """Decode one frame to stored values (as pydicom's ``pixel_array``: RGB, interleaved, sign and bits corrected).
+
+    Parameters
+    ----------
+    decoder_name : str
+        From :func:`choose_decoder`.
+    data : bytes or memoryview
+        Code stream of the frame.
+    out : (rows, columns[, samples]) array of ``fmt.stored_dtype``, optional
+        Where to put the frame. A C-contiguous one is decoded into without a copy where the codec can.
+    path, frame
+        For messages.
+
+    Returns
+    -------
+    (rows, columns[, samples]) array of ``fmt.stored_dtype``; `out` itself where given
+
+    Raises
+    ------
+    DecodeError
+        The stream is damaged or truncated, or holds another image than `fmt` describes. The size that it claims is
+        compared before anything is allocated. `out` may be partly overwritten.
+    """
+    decoder = get_decoder(decoder_name)
+    if out is not None and (out.shape != fmt.frame_shape or out.dtype != fmt.stored_dtype):
+        raise UsageError(
+            f"out has shape {out.shape} and dtype {out.dtype}, but the frame has {fmt.frame_shape} and "
+            f"{fmt.stored_dtype}. Pass an array like the frame.",
+            argument="out",
+        )
+    try:
+        header = parse_stream(data, fmt.transfer_syntax_uid)
+        if header is not None:
+            _check_header(header, fmt)
+        result = decoder.decode(data, fmt, header, out)
+        if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
+            raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
+    except FastDicomError:
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{decoder.package or decoder.name} cannot be imported ({error}). "
+            f"Run: pip install {_requirement(decoder)}.",
+            package=decoder.package,
+            extra=decoder.extra,
+        ) from error
+    except Exception as error:  # codecs raise their own classes, and pylibjpeg even bare RuntimeErrors
+        where = f" of {path}" if path else ""
+        raise DecodeError(
+            f"Frame {frame}{where} cannot be decoded by {decoder_name}: {error or type(error).__name__}. The file is "
+            'damaged or its header is wrong; copy it again, or pass errors="report" to load the other frames.',
+            path=path,
+            frame=frame,
+            decoder=decoder_name,
+        ) from error
+    return result
+
+
+def _check_header(header: StreamHeader, fmt: PixelFormat) -> None:
+    """Compare what the stream claims with the file header, and see whether it is whole."""
+    if (header.rows, header.columns) != (fmt.rows, fmt.columns):
+        raise StreamError(
+            f"the code stream holds {header.rows} x {header.columns} pixels where the file header says "
+            f"{fmt.rows} x {fmt.columns}"
+        )
+    if header.components and header.components != fmt.samples_per_pixel:
+        raise StreamError(
+            f"the code stream has {header.components} components where Samples per Pixel is {fmt.samples_per_pixel}"
+        )
+    if header.precision > 8 * np.dtype(fmt.stored_dtype).itemsize:
+        raise StreamError(
+            f"the code stream has {header.precision} bits a sample, Bits Allocated is {fmt.bits_allocated}"
+        )
+    if not header.complete:
+        raise StreamError("the code stream is truncated (it has no end)")

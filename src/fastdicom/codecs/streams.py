@@ -1,0 +1,231 @@
+"""What the header of a code stream says, read before anything is decoded or allocated.
+
+A decoder allocates what the code stream claims, so a few bytes can ask for gigabytes; and the lenient ones fill a
+truncated stream with grey and say nothing. Both are found here, from a few dozen bytes of the stream.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Literal
+
+__all__ = ["StreamError", "StreamHeader", "parse_stream"]
+
+Buffer = bytes | bytearray | memoryview
+
+JPEG_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 57, 70))
+JPEGLS_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (80, 81))
+JPEG2000_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 92, 93))
+HTJ2K_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
+JPEGXL_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))
+
+
+class StreamError(ValueError):
+    """The bytes are not a whole code stream of their kind. The registry adds the file and the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHeader:
+    """The image that a code stream claims to hold."""
+
+    kind: Literal["jpeg", "jpegls", "jpeg2000", "jpegxl"]
+    rows: int
+    columns: int
+    components: int = 0
+    """0: the stream does not say at a fixed place (JPEG XL)."""
+    precision: int = 0
+    """Bits a sample; 0: not said."""
+    signed: bool = False
+    component_ids: tuple[int, ...] = ()
+    """JPEG and JPEG-LS: the component identifiers of the frame header."""
+    jfif: bool = False
+    """JPEG: a JFIF marker, so three components are YCbCr."""
+    lossless: bool = False
+    """JPEG: process 14; JPEG 2000: the reversible wavelet."""
+    interleaved: bool = True
+    """JPEG and JPEG-LS: the first scan holds all components, so they come out as pixels, not as planes."""
+    complete: bool = True
+    """The end of the stream is where it must be."""
+
+
+def parse_stream(data: Buffer, transfer_syntax_uid: str) -> StreamHeader | None:
+    """Read the header of a code stream.
+
+    Returns
+    -------
+    StreamHeader, or None for transfer syntaxes without one (RLE, deflated, native).
+
+    Raises
+    ------
+    StreamError
+        The bytes do not start like a code stream of this transfer syntax.
+    """
+    try:
+        if transfer_syntax_uid in JPEG_SYNTAXES or transfer_syntax_uid in JPEGLS_SYNTAXES:
+            return _parse_jpeg(data)
+        if transfer_syntax_uid in JPEG2000_SYNTAXES or transfer_syntax_uid in HTJ2K_SYNTAXES:
+            return _parse_jpeg2000(data)
+        if transfer_syntax_uid in JPEGXL_SYNTAXES:
+            return _parse_jpegxl(data)
+    except (struct.error, IndexError) as error:
+        raise StreamError(f"the code stream ends inside its header, after {len(data)} bytes") from error
+    return None
+
+
+# --------------------------------------------------------------------------------------------- JPEG and JPEG-LS
+
+_JPEG_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+
+
+def _parse_jpeg(data: Buffer) -> StreamHeader:
+    """ISO 10918-1 B.2 and ISO 14495-1 C.2: marker segments up to the first scan."""
+    if bytes(data[:2]) != b"\xff\xd8":
+        raise StreamError(f"it starts with {bytes(data[:4]).hex(' ')} where JPEG starts with ff d8")
+    position, jfif = 2, False
+    header: StreamHeader | None = None
+    while True:
+        if data[position] != 0xFF:
+            raise StreamError(f"byte {position} is {data[position]:#04x} where a JPEG marker is due")
+        while data[position] == 0xFF:  # fill bytes may precede a marker
+            position += 1
+        marker = data[position]
+        position += 1
+        if marker in _JPEG_NO_LENGTH:
+            continue
+        if marker == 0xD9:
+            raise StreamError("the JPEG stream ends before any image data")
+        (length,) = struct.unpack_from(">H", data, position)
+        if marker == 0xE0 and bytes(data[position + 2 : position + 6]) == b"JFIF":
+            jfif = True
+        elif marker in _JPEG_FRAMES:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", data, position + 2)
+            header = StreamHeader(
+                kind="jpegls" if marker == 0xF7 else "jpeg",
+                rows=rows,
+                columns=columns,
+                components=components,
+                precision=precision,
+                component_ids=tuple(data[position + 8 + 3 * i] for i in range(components)),
+                lossless=marker in (0xC3, 0xC7, 0xCB, 0xCF),
+            )
+        elif marker == 0xDA:
+            if header is None:
+                raise StreamError("the JPEG stream has a scan without a frame header")
+            return replace(
+                header,
+                jfif=jfif,
+                interleaved=data[position + 2] == header.components,
+                complete=_has_end_marker(data, position + length),
+            )
+        position += length
+
+
+def _has_end_marker(data: Buffer, scan: int) -> bool:
+    """EOI after the first scan: entropy-coded data never contain FF D9, so a cut stream has none."""
+    tail = max(scan, len(data) - 64)
+    return b"\xff\xd9" in bytes(data[tail:]) or bytes(data).rfind(b"\xff\xd9", scan) >= 0
+
+
+# ------------------------------------------------------------------------------------------ JPEG 2000 and HTJ2K
+
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+
+
+def _parse_jpeg2000(data: Buffer) -> StreamHeader:
+    """ISO 15444-1 A.4 and A.5: SOC and SIZ, then the main header up to the first tile-part."""
+    start = 0
+    if bytes(data[:12]) == _JP2_SIGNATURE:  # not allowed in DICOM, but seen
+        start = _find_box(data, b"jp2c")
+    if bytes(data[start : start + 4]) != b"\xff\x4f\xff\x51":
+        raise StreamError(f"it starts with {bytes(data[start : start + 4]).hex(' ')} where JPEG 2000 has ff 4f ff 51")
+    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    if components == 0 or right <= left or bottom <= top:
+        raise StreamError("the JPEG 2000 stream describes an empty image")
+    depth, step_x, step_y = data[start + 42], data[start + 43], data[start + 44]
+    if not step_x or not step_y:
+        raise StreamError("the JPEG 2000 stream has a component that is sampled with step 0")
+    position = start + 4 + struct.unpack_from(">H", data, start + 4)[0]
+    reversible = False
+    while data[position] == 0xFF and data[position + 1] != 0x90:
+        if data[position + 1] == 0x52:  # COD: the wavelet is the last of its fixed parameters
+            reversible = data[position + 13] == 1
+        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
+    return StreamHeader(
+        kind="jpeg2000",
+        rows=-(-bottom // step_y) - -(-top // step_y),
+        columns=-(-right // step_x) - -(-left // step_x),
+        components=components,
+        precision=(depth & 0x7F) + 1,
+        signed=bool(depth & 0x80),
+        lossless=reversible,
+        complete=_tile_parts_complete(data, position),
+    )
+
+
+def _tile_parts_complete(data: Buffer, position: int) -> bool:
+    """Every tile-part is followed by another or by the end (their lengths are in SOT, ISO 15444-1 A.4.2)."""
+    end = len(data)
+    while position + 12 <= end and data[position] == 0xFF and data[position + 1] == 0x90:
+        (length,) = struct.unpack_from(">I", data, position + 6)
+        if length == 0:  # the last tile-part: it runs to the end marker
+            return bytes(data[position:]).rfind(b"\xff\xd9") >= 0
+        if length < 12:
+            return False
+        position += length
+    # Without an end marker all tile-parts are still whole; odd-length streams have a padding byte after it.
+    return position == end or bytes(data[position : position + 2]) == b"\xff\xd9"
+
+
+def _find_box(data: Buffer, wanted: bytes) -> int:
+    """Offset of the contents of a box of an ISO base media container."""
+    position = 0
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        head = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, position + 8)
+            head = 16
+        if bytes(data[position + 4 : position + 8]) == wanted:
+            return position + head
+        if length < head:
+            break
+        position += length
+    raise StreamError(f"the container has no {wanted.decode()} box")
+
+
+# ------------------------------------------------------------------------------------------------------ JPEG XL
+
+_JXL_SIGNATURE = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
+_JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+def _parse_jpegxl(data: Buffer) -> StreamHeader:
+    """ISO 18181-1 D.2: the size header, bits from the least significant."""
+    start = 0
+    if bytes(data[:12]) == _JXL_SIGNATURE:
+        try:
+            start = _find_box(data, b"jxlc")
+        except StreamError:
+            start = _find_box(data, b"jxlp") + 4  # a part starts with its number
+    if bytes(data[start : start + 2]) != b"\xff\x0a":
+        raise StreamError(f"it starts with {bytes(data[start : start + 4]).hex(' ')} where JPEG XL has ff 0a")
+    bits = int.from_bytes(bytes(data[start + 2 : start + 18]), "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value = bits & ((1 << count) - 1)
+        bits >>= count
+        return value
+
+    small = take(1)
+
+    def size() -> int:
+        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    rows = size()
+    ratio = take(3)
+    columns = rows * _JXL_RATIOS[ratio - 1][0] // _JXL_RATIOS[ratio - 1][1] if ratio else size()
+    return StreamHeader(kind="jpegxl", rows=rows, columns=columns)

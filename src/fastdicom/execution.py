@@ -1,0 +1,153 @@
+"""Run independent tasks on whatever scheduler the caller named; Dask is the engine.
+
+A task is one picklable call that returns little; tasks are few and large (a batch of headers, a shard), because Dask
+costs about half a millisecond a task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from fastdicom.errors import UsageError
+
+__all__ = ["available_cores", "check_scheduler", "check_workers", "is_client", "run_tasks"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+OnResult = Callable[[int], None]
+
+
+def available_cores() -> int:
+    """Cores that this process may use (its CPU affinity, where the system tells), at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def is_client(scheduler: Any) -> bool:
+    """Whether `scheduler` is a ``distributed.Client`` (without importing distributed)."""
+    return hasattr(scheduler, "submit") and hasattr(scheduler, "gather") and hasattr(scheduler, "scheduler_info")
+
+
+def check_scheduler(scheduler: Any) -> Any:
+    """`scheduler` if it is one of those that DESIGN names, else a UsageError."""
+    if scheduler in (None, "threads", "processes", "synchronous") or is_client(scheduler):
+        return scheduler
+    raise UsageError(
+        f"scheduler={scheduler!r} is not known. Use None, 'threads', 'processes', 'synchronous' or a "
+        "distributed.Client.",
+        argument="scheduler",
+    )
+
+
+def check_workers(workers: Any) -> int:
+    """Number of workers: as asked, or one a core."""
+    if workers is None:
+        return available_cores()
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers={workers!r} is not a number of workers. Use 1 or more.", argument="workers")
+    return workers
+
+
+def run_tasks(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    scheduler: Any = None,
+    workers: int | None = None,
+    on_result: OnResult | None = None,
+) -> list[Result]:
+    """Call `function` on every item.
+
+    Parameters
+    ----------
+    function : callable
+        Picklable for ``"processes"`` and for a Client.
+    items : sequence
+        Picklable likewise.
+    scheduler : None, "threads", "processes", "synchronous" or distributed.Client
+        None: threads.
+    workers : int, optional
+        Threads or processes; None: one a core. A Client has its own.
+    on_result : callable (index of the item), optional
+        Called in this process after each task, in order of completion.
+
+    Returns
+    -------
+    list of results, in the order of `items`
+
+    Raises
+    ------
+    Whatever `function` raises; the other tasks are given up.
+    """
+    check_scheduler(scheduler)
+    count = check_workers(workers)
+    if is_client(scheduler):
+        return _run_on_client(function, items, scheduler, on_result)
+    if scheduler == "synchronous" or len(items) <= 1 or (count == 1 and scheduler != "processes"):
+        return _run_here(function, items, on_result)
+    return _run_local(function, items, scheduler or "threads", min(count, len(items)), on_result)
+
+
+def _run_here(function: Callable[[Item], Result], items: Sequence[Item], on_result: OnResult | None) -> list[Result]:
+    results = []
+    for index, item in enumerate(items):
+        results.append(function(item))
+        if on_result is not None:
+            on_result(index)
+    return results
+
+
+def _run_local(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    scheduler: str,
+    workers: int,
+    on_result: OnResult | None,
+) -> list[Result]:
+    from contextlib import nullcontext
+
+    from dask.callbacks import Callback
+
+    if scheduler == "processes":
+        from dask.multiprocessing import get
+
+        from fastdicom._numba import warm_up
+
+        warm_up()  # workers then find compiled code instead of waiting for one another
+    else:
+        from dask.threaded import get
+
+    # Each item travels inside a partial: Dask neither walks into it nor hashes it.
+    graph: dict[Any, Any] = {("task", index): (partial(function, item),) for index, item in enumerate(items)}
+
+    def finished(key: Any, *_: Any) -> None:
+        if on_result is not None and isinstance(key, tuple) and key[0] == "task":
+            on_result(key[1])
+
+    with Callback(posttask=finished) if on_result is not None else nullcontext():
+        return list(get(graph, [("task", index) for index in range(len(items))], num_workers=workers))
+
+
+def _run_on_client(
+    function: Callable[[Item], Result], items: Sequence[Item], client: Any, on_result: OnResult | None
+) -> list[Result]:
+    if not items:
+        return []
+    futures = client.map(function, list(items), pure=False)
+    try:
+        if on_result is not None:
+            from distributed import as_completed
+
+            places = {future.key: index for index, future in enumerate(futures)}
+            for future in as_completed(futures):
+                if future.status == "error":
+                    break
+                on_result(places[future.key])
+        return list(client.gather(futures))
+    except BaseException:
+        client.cancel(futures, force=True)
+        raise

@@ -1,0 +1,94 @@
+"""The bytes of a batch of files to the walk: first blocks of all, then more of those whose header goes on."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.errors import FastDicomError
+from fastdicom.headers.convert import WANTED
+from fastdicom.scanner import RUNNING, Walk
+from fastdicom.scanner.kernels import R_UNREADABLE
+from fastdicom.sources import open_reader
+from fastdicom.types import ByteReader, FileRef
+
+__all__ = ["hand_over_all", "walk_headers"]
+
+FIRST_BLOCK = 16 << 10
+"""Most image headers fit; measured in benchmarks/headers.py."""
+LARGEST_BLOCK = 1 << 20
+_SAMPLE = 8
+_HAS_POSIX = os.name == "posix"
+
+_local = threading.local()
+
+
+def walk_headers(files: Sequence[FileRef]) -> Walk:
+    """Walk the headers of a batch of files.
+
+    Returns
+    -------
+    Walk
+        No file is RUNNING any more; those that cannot be opened or read are handed over.
+    """
+    locators = [file.locator for file in files]
+    walk = Walk(WANTED, np.array([file.size for file in files], dtype=np.int64))
+    names = "\0".join(locators)
+    if _HAS_POSIX and "://" not in names and names.count("\0") == len(files) - 1:
+        _walk_local(walk, names, np.arange(len(files)))
+        return walk
+    for row, locator in enumerate(locators):
+        _walk_reader(walk, row, locator)
+    return walk
+
+
+def hand_over_all(files: Sequence[FileRef]) -> Walk:
+    """A walk that left every file to pydicom."""
+    walk = Walk(WANTED, np.array([file.size for file in files], dtype=np.int64))
+    walk.hand_over(np.arange(len(files)), R_UNREADABLE)
+    return walk
+
+
+def _walk_local(walk: Walk, names: str, rows: NDArray[np.int64]) -> None:
+    paths = np.frombuffer(os.fsencode(names) + b"\0", dtype=np.uint8)
+    path_starts = np.concatenate([[0], np.flatnonzero(paths == 0)[:-1] + 1])
+    buffer = _buffer()
+    walk.read_files(rows[:_SAMPLE], paths, path_starts, buffer, FIRST_BLOCK)
+    walk.read_files(rows[_SAMPLE:], paths, path_starts, buffer, _first_block(walk))
+
+
+def _first_block(walk: Walk) -> int:
+    """How much to read of the files of a batch, from where the headers of the first of them ended."""
+    ends = walk.pixel_offset[:_SAMPLE]
+    longest = int(ends.max()) + 256
+    return min(max(-(-longest // 4096) * 4096, 4096), 4 * FIRST_BLOCK) if longest > 256 else FIRST_BLOCK
+
+
+def _walk_reader(walk: Walk, row: int, locator: str) -> None:
+    try:
+        with open_reader(locator) as reader:
+            walk.sizes[row] = reader.size
+            _feed_reader(walk, row, reader)
+    except FastDicomError:
+        walk.hand_over(np.array([row]), R_UNREADABLE)  # the error is met again, and named, by the other reader
+
+
+def _feed_reader(walk: Walk, row: int, reader: ByteReader) -> None:
+    rows, start = np.array([row]), np.zeros(1, dtype=np.int64)
+    nbytes = FIRST_BLOCK
+    while walk.status[row] == RUNNING:
+        data = reader.read_at(int(walk.position[row]), nbytes)
+        walk.feed(rows, np.frombuffer(data, dtype=np.uint8), start, np.array([len(data)]))
+        nbytes = min(4 * nbytes, LARGEST_BLOCK)
+
+
+def _buffer() -> NDArray[np.uint8]:
+    """One buffer a thread, kept: fresh memory costs as much as the reading."""
+    buffer: NDArray[np.uint8] | None = getattr(_local, "buffer", None)
+    if buffer is None:
+        buffer = _local.buffer = np.empty(LARGEST_BLOCK, dtype=np.uint8)
+    return buffer

@@ -1,0 +1,277 @@
+"""`load_volume` and `open_volume`: a source to a `Volume`, now or lazily. Both over `read_block`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdicom.blocks import Failure, read_block
+from fastdicom.catalog import CatalogEntry
+from fastdicom.errors import UsageError
+from fastdicom.execution import check_scheduler, check_workers, run_tasks
+from fastdicom.metadata import SeriesRecord, slice_columns
+from fastdicom.plan import VolumePlan, Window
+from fastdicom.planner import PlanOptions, build_plan, needs_auto_window
+from fastdicom.progress import ProgressArgument, progress_bar
+from fastdicom.selection import SeriesArgument, entry_of
+from fastdicom.types import GeometryPolicy
+from fastdicom.volume import Volume
+
+__all__ = ["LazyBlocks", "load_volume", "make_plan", "open_volume", "volume_of", "z_blocks"]
+
+DEFAULT_CHUNK_BYTES = 32 * 2**20
+"""Bytes of a lazy chunk: large enough that Dask's half millisecond a task is nothing, small enough for many at once."""
+
+
+def load_volume(
+    source: Any,
+    *,
+    series: SeriesArgument = None,
+    values: str = "modality",
+    window: Any = None,
+    dtype: DTypeLike | None = None,
+    policy: GeometryPolicy | None = None,
+    decoder: str = "auto",
+    scheduler: Any = None,
+    workers: int | None = None,
+    progress: ProgressArgument = False,
+    errors: str = "raise",
+) -> Volume:
+    """Load one volume into memory.
+
+    Parameters
+    ----------
+    source : path, list of paths, URL, CatalogEntry or Zarr store
+        A file, a folder, a list of files, a zip archive, a DICOMDIR, any fsspec URL, an entry of
+        ``scan(source).volumes``, or a Zarr store that fastdicom wrote.
+    series : str, int or callable, optional
+        SeriesInstanceUID, index into ``scan(source).volumes``, or a predicate over them; needed where the source
+        holds several volumes.
+    values : {"modality", "stored", "display", "suv"}
+        After rescale or Modality LUT (HU, ...); as decoded, equal to pydicom's ``pixel_array``; uint8 after window
+        and palette; PET body-weight SUV in g/ml.
+    window : (center, width[, function]), int or "auto", optional
+        For ``values="display"``: a window, an index into those of the header, or from the voxels. None: the header's
+        first, else "auto".
+    dtype : dtype, optional
+        None: the smallest of int16, uint16, int32 that holds every value the header allows where slope and intercept
+        are integers, uint8 for 8-bit data without rescale, else float32. A value that does not fit an explicit dtype
+        is an error.
+    policy : GeometryPolicy, optional
+        What to do with repeated positions, gaps and tilt. Default: refuse what is not certain, keep tilt exactly.
+    decoder : str
+        ``"auto"``, ``"imagecodecs"``, ``"pylibjpeg"``, ``"pydicom"``.
+    scheduler : None, "threads", "processes", "synchronous" or distributed.Client
+    workers : int, optional
+        None: one a core.
+    progress : bool or callable (done, total)
+    errors : {"raise", "report"}
+        "report": frames that cannot be read are filled, marked in ``slices["valid"]`` and listed in ``failures``.
+
+    Returns
+    -------
+    Volume
+        With a NumPy array, (..., z, y, x[, c]).
+
+    Raises
+    ------
+    SourceNotFoundError, NoDicomError
+        There is nothing to load.
+    SeriesSelectionError, MixedSeriesError
+        There are several volumes.
+    IrregularSpacingError, RepeatedPositionError, TiltError
+        The frames do not form a regular volume and `policy` does not say what to do.
+    PixelDataError, DecodeError
+        A frame cannot be read; the message names the file.
+    """
+    check_scheduler(scheduler)
+    count = check_workers(workers)
+    if errors not in ("raise", "report"):
+        raise UsageError(f"errors={errors!r} is not known. Use 'raise' or 'report'.", argument="errors")
+    entry = entry_of(
+        source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
+    )  # fmt: skip
+    report = errors == "report"
+    options = PlanOptions(values=values, window=window, dtype=dtype, decoder=decoder, ignore_errors=report)
+    plan = make_plan(entry, options)
+    failures: list[Failure] | None = [] if report else None
+    array = load_array(plan, scheduler=scheduler, workers=count, progress=progress, failures=failures)
+    return volume_of(entry, plan, array, tuple(failures or ()))
+
+
+def open_volume(
+    source: Any,
+    *,
+    series: SeriesArgument = None,
+    values: str = "modality",
+    window: Any = None,
+    dtype: DTypeLike | None = None,
+    policy: GeometryPolicy | None = None,
+    decoder: str = "auto",
+    chunks: Any = None,
+    scheduler: Any = None,
+    workers: int | None = None,
+    progress: ProgressArgument = False,
+) -> Volume:
+    """Open one volume lazily: slicing it reads and decodes only what the slice touches.
+
+    Parameters
+    ----------
+    chunks : int, tuple or "auto", optional
+        Chunks of the Dask array, as in `dask.array.from_array`. None: whole slices, about 32 MiB together.
+    source, series, values, window, dtype, policy, decoder, scheduler, workers, progress
+        As in `load_volume`; `scheduler` and `workers` are for the scan.
+
+    Returns
+    -------
+    Volume
+        With a dask.array.Array; ``volume.compute()`` gives what `load_volume` gives.
+    """
+    import dask.array as da
+
+    entry = entry_of(
+        source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
+    )  # fmt: skip
+    plan = make_plan(entry, PlanOptions(values=values, window=window, dtype=dtype, decoder=decoder))
+    lazy = LazyBlocks(plan)
+    array = da.from_array(
+        lazy,
+        chunks=default_chunks(plan) if chunks is None else chunks,
+        name=f"fastdicom-{plan.fingerprint[:32]}-{chunks}",
+        meta=np.empty((0,) * len(plan.shape), dtype=plan.dtype),
+        asarray=False,
+    )
+    return volume_of(entry, plan, array)
+
+
+class LazyBlocks:
+    """What `dask.array.from_array` wraps: an array whose items are made by `read_block` when they are asked for."""
+
+    def __init__(self, plan: VolumePlan) -> None:
+        self.plan = plan
+        self.shape = plan.shape
+        self.dtype = plan.dtype
+        self.ndim = len(plan.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return read_block(self.plan, index if isinstance(index, tuple) else (index,))
+
+    def __dask_tokenize__(self) -> Any:
+        return self.plan.__dask_tokenize__()
+
+
+def make_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
+    """The plan of an entry, its window found from the voxels where that was asked for or there is no other."""
+    plan = build_plan(entry, options)
+    return plan.with_window(_auto_window(entry, options)) if needs_auto_window(plan, options.window) else plan
+
+
+def _auto_window(entry: CatalogEntry, options: PlanOptions) -> Window:
+    from fastdicom.kernels import auto_window
+
+    plan = build_plan(entry, replace(options, values="modality", window=None, dtype=None))
+    flat = np.flatnonzero(plan.slices["file"] >= 0)
+    sample = flat[np.unique(np.linspace(0, len(flat) - 1, 9).astype(int))]
+    places = [tuple(int(k) for k in np.unravel_index(number, plan.outer_shape)) for number in sample]
+    center, width = auto_window(np.stack([read_block(plan, place) for place in places]))
+    return Window(center, width, "LINEAR_EXACT")
+
+
+def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
+    """Whole slices, as many along z as make about 32 MiB; extra dimensions one by one."""
+    frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
+    depth = max(1, min(plan.outer_shape[-1], DEFAULT_CHUNK_BYTES // max(1, frame)))
+    return (*(1,) * (plan.n_outer - 1), depth, *plan.frame_shape)
+
+
+def z_blocks(plan: VolumePlan, workers: int, *, least: int = 1) -> list[tuple[Any, ...]]:
+    """Split the slices of a plan into blocks of neighbours: several for each worker, so that they end together."""
+    total = max(1, int(np.prod(plan.outer_shape)))
+    depth = max(least, min(plan.outer_shape[-1], -(-total // (8 * workers))))
+    return list(_blocks_of(plan.outer_shape, depth))
+
+
+def _blocks_of(outer_shape: tuple[int, ...], depth: int) -> Iterator[tuple[Any, ...]]:
+    for before in np.ndindex(*outer_shape[:-1]):
+        for start in range(0, outer_shape[-1], depth):
+            yield (*before, slice(start, min(start + depth, outer_shape[-1])))
+
+
+def load_array(
+    plan: VolumePlan,
+    *,
+    scheduler: Any = None,
+    workers: int = 1,
+    progress: ProgressArgument = False,
+    failures: list[Failure] | None = None,
+) -> NDArray[Any]:
+    """Every voxel of a plan in one array."""
+    out = np.empty(plan.shape, dtype=plan.dtype)
+    blocks = z_blocks(plan, workers)
+    frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
+    with progress_bar(progress, "load", sum(frames), "frames") as advance:
+        if scheduler in (None, "threads", "synchronous"):
+            count = 1 if scheduler == "synchronous" else min(workers, len(blocks))
+
+            def fill(number: int) -> list[Failure]:
+                found: list[Failure] = []
+                index = blocks[number]
+                read_block(plan, index, out[index], failures=None if failures is None else found)
+                advance(frames[number])
+                return found
+
+            results = _in_threads(fill, len(blocks), count)
+        else:
+            task = partial(_block_task, plan, failures is not None)
+            parts = run_tasks(
+                task, blocks, scheduler=scheduler, workers=workers, on_result=lambda k: advance(frames[k])
+            )  # fmt: skip
+            for index, (block, _) in zip(blocks, parts, strict=True):
+                out[index] = block
+            results = [found for _, found in parts]
+    if failures is not None:
+        failures += [failure for found in results for failure in found]
+    return out
+
+
+def _block_task(plan: VolumePlan, report: bool, index: tuple[Any, ...]) -> tuple[NDArray[Any], list[Failure]]:
+    failures: list[Failure] = []
+    return read_block(plan, index, failures=failures if report else None), failures
+
+
+def _in_threads(function: Any, count: int, workers: int) -> list[Any]:
+    if workers <= 1:
+        return [function(number) for number in range(count)]
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="fastdicom")
+    try:
+        return list(pool.map(function, range(count)))
+    finally:
+        # After an error or Ctrl-C nothing that has not begun is begun any more.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def volume_of(entry: CatalogEntry, plan: VolumePlan, array: Any, failures: tuple[Failure, ...] = ()) -> Volume:
+    """Put array, geometry and metadata together."""
+    slices = slice_columns(entry, plan)
+    for failure in failures:
+        slices["valid"][failure.index] = False
+    return Volume(
+        array=array,
+        dims=plan.dims,
+        geometry=plan.geometry,
+        series=SeriesRecord.of(entry),
+        values=plan.values,
+        units=plan.units,
+        coordinates={d.name: d.values for d in entry.found.dimensions},
+        coordinate_units={d.name: d.units for d in entry.found.dimensions if d.units},
+        slices=slices,
+        failures=failures,
+        notes=plan.notes,
+        plan=plan,
+    )

@@ -1,0 +1,325 @@
+"""`VolumePlan`: all that a worker needs to produce any block of one volume.
+
+Every choice (values, dtype, window, decoder, what fills a gap) is made once, by small pure functions; what runs on
+workers only follows the plan. A plan holds no headers, only arrays of a few numbers a slice, so it is cheap to pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdicom.errors import UsageError, ValuesError
+from fastdicom.types import Geometry, GeometryPolicy, PixelFormat, PixelLocation, Values
+
+__all__ = ["PLAN_VERSION", "Lut", "PlannedFile", "VolumePlan", "Window", "resolve_dtype", "resolve_window"]
+
+PLAN_VERSION = 1
+"""Part of every fingerprint: raised when the same plan would give other voxels."""
+
+SLICE_DTYPE = np.dtype(
+    [
+        ("file", np.int32),  # index into VolumePlan.files; -1: an absent slice, filled
+        ("frame", np.int32),  # of the file, from 0
+        ("format", np.int16),  # index into VolumePlan.formats
+        ("tile_row", np.int32),  # first row and column of the slice within the decoded frame (mosaics)
+        ("tile_column", np.int32),
+        ("slope", np.float64),
+        ("intercept", np.float64),
+        ("modality_lut", np.int16),  # index into VolumePlan.luts, or -1
+        ("voi_lut", np.int16),
+        ("center", np.float64),  # window of values="display"; NaN: none
+        ("width", np.float64),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A VOI window (PS3.3 C.11.2.1.2)."""
+
+    center: float
+    width: float
+    function: str = "LINEAR"
+    """LINEAR, LINEAR_EXACT or SIGMOID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lut:
+    """A Modality or VOI lookup table (PS3.3 C.11.1, C.11.2)."""
+
+    first_mapped: int
+    bits: int
+    """Bits of an output value: 8 to 16."""
+    data: bytes
+    """Little-endian uint16 output values."""
+    explanation: str = ""
+
+    @property
+    def values(self) -> NDArray[np.uint16]:
+        return np.frombuffer(self.data, "<u2")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file that slices of the volume come from."""
+
+    locator: str
+    size: int
+    mtime_ns: int
+    location: PixelLocation
+    instance_uid: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class VolumePlan:
+    """How to make one volume.
+
+    Two plans are equal, and hash equally, if they give the same voxels from the same files: `fingerprint`.
+    """
+
+    files: tuple[PlannedFile, ...]
+    formats: tuple[PixelFormat, ...]
+    decoders: tuple[str, ...]
+    """Name of the decoder for each of `formats`."""
+    slices: NDArray[Any]
+    """(number of slices,) of SLICE_DTYPE, in C order of the array's dimensions before y."""
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    dtype: np.dtype[Any]
+    values: Values
+    geometry: Geometry
+    policy: GeometryPolicy
+    luts: tuple[Lut, ...] = ()
+    palettes: tuple[bytes, ...] = ()
+    """For values="display": uint8 RGB tables, one for each of `formats` (empty: none), 3 x entries, with offset."""
+    window_function: str = "LINEAR"
+    fill_value: float = 0
+    """Value of absent slices, and of frames that could not be decoded under errors="report"."""
+    units: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def n_outer(self) -> int:
+        """Number of dimensions before y."""
+        return len(self.shape) - (3 if self.dims[-1] == "c" else 2)
+
+    @property
+    def outer_shape(self) -> tuple[int, ...]:
+        return self.shape[: self.n_outer]
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one slice in the volume: (y, x) or (y, x, c)."""
+        return self.shape[self.n_outer :]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole volume in memory."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Whether each slice comes from a file (False: filled), in `outer_shape`."""
+        return np.asarray(self.slices["file"] >= 0).reshape(self.outer_shape)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all that decides the voxels: files (name, size, time), positions in them, and settings."""
+        digest = hashlib.sha256(f"fastdicom plan {PLAN_VERSION}\n".encode())
+        settings = {
+            "files": [[f.locator, f.size, f.mtime_ns, f.location.offset, f.instance_uid] for f in self.files],
+            "formats": [[getattr(fmt, item.name) for item in fields(fmt)] for fmt in self.formats],
+            "shape": self.shape,
+            "dims": self.dims,
+            "dtype": self.dtype.str,
+            "values": self.values,
+            "window_function": self.window_function,
+            "fill_value": repr(self.fill_value),
+            "policy": self.policy.to_dict(),
+            "affine": self.geometry.affine.tolist(),
+        }
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(self.slices).tobytes())
+        for lut in self.luts:
+            digest.update(f"{lut.first_mapped} {lut.bits} ".encode() + lut.data)
+        for palette in self.palettes:
+            digest.update(palette)
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VolumePlan) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return ("fastdicom.VolumePlan", self.fingerprint, *self.decoders)
+
+    def with_window(self, window: Window) -> VolumePlan:
+        """The same plan with one window for every slice (values="display")."""
+        slices = self.slices.copy()
+        slices["center"], slices["width"], slices["voi_lut"] = window.center, window.width, -1
+        return replace(self, slices=slices, window_function=window.function)
+
+    def with_decoders(self, decoders: tuple[str, ...]) -> VolumePlan:
+        """The same plan, decoded by others; the voxels, and so the fingerprint, stay the same."""
+        return replace(self, decoders=decoders)
+
+
+def stored_limits(fmt: PixelFormat) -> tuple[int, int]:
+    """Smallest and largest stored value that Bits Stored and Pixel Representation allow (PS3.3 C.7.6.3.1)."""
+    if fmt.pixel_representation:
+        return -(1 << (fmt.bits_stored - 1)), (1 << (fmt.bits_stored - 1)) - 1
+    return 0, (1 << fmt.bits_stored) - 1
+
+
+def resolve_dtype(
+    formats: tuple[PixelFormat, ...], slices: NDArray[Any], values: Values, luts: tuple[Lut, ...], dtype: DTypeLike
+) -> np.dtype[Any]:
+    """dtype of a volume (DESIGN: the smallest that holds every value that the header allows).
+
+    Parameters
+    ----------
+    formats, slices, luts
+        See `VolumePlan`.
+    values : "stored", "modality", "display" or "suv"
+    dtype : dtype or None
+        What the caller asked for; None chooses. An explicit dtype is checked for every value while loading.
+    """
+    if dtype is not None:
+        asked = np.dtype(dtype)
+        if asked.kind not in "iuf" or asked.itemsize > 8 or (asked.kind == "f" and asked.itemsize < 4):
+            raise UsageError(
+                f"dtype={asked.name!r} cannot hold voxels. Use an integer dtype, float32 or float64.", argument="dtype"
+            )
+        return asked
+    if values == "display":
+        return np.dtype(np.uint8)
+    if values == "suv":
+        return np.dtype(np.float32)
+    if values == "stored":
+        return np.result_type(*{fmt.stored_dtype for fmt in formats})
+    return np.result_type(*{_modality_dtype(fmt, slices[slices["format"] == k], luts) for k, fmt in enumerate(formats)})
+
+
+def _modality_dtype(fmt: PixelFormat, slices: NDArray[Any], luts: tuple[Lut, ...]) -> np.dtype[Any]:
+    used = slices[slices["file"] >= 0]
+    if fmt.samples_per_pixel > 1:
+        return fmt.stored_dtype
+    if fmt.stored_dtype.kind == "f":
+        double = fmt.stored_dtype == np.float64
+        return np.dtype(np.float64 if double and _is_identity(used) else np.float32)
+    if (used["modality_lut"] >= 0).any():
+        return np.result_type(*{np.dtype(np.uint8 if luts[k].bits <= 8 else np.uint16) for k in used["modality_lut"]})
+    if _is_identity(used) and fmt.stored_dtype == np.uint8:
+        return np.dtype(np.uint8)
+    pairs = {(float(s), float(i)) for s, i in zip(used["slope"], used["intercept"], strict=True)}
+    if not all(slope.is_integer() and intercept.is_integer() for slope, intercept in pairs):
+        return np.dtype(np.float32)
+    low, high = stored_limits(fmt)
+    ends = [int(slope) * end + int(intercept) for slope, intercept in pairs for end in (low, high)]
+    for candidate in (np.int16, np.uint16, np.int32):
+        limits = np.iinfo(candidate)
+        if limits.min <= min(ends) and max(ends) <= limits.max:
+            return np.dtype(candidate)
+    return np.dtype(np.float32)
+
+
+def _is_identity(slices: NDArray[Any]) -> bool:
+    return bool(np.all(slices["slope"] == 1.0) and np.all(slices["intercept"] == 0.0))
+
+
+def resolve_window(window: Any, functions: str = "LINEAR") -> Window | int | str | None:
+    """What ``window=`` means: a Window, an index into the header's windows, "auto", or None (the header's first).
+
+    Raises
+    ------
+    UsageError
+        It is none of these, or the width is not positive.
+    """
+    if window is None or isinstance(window, Window):
+        return window
+    if isinstance(window, str) and window == "auto":
+        return "auto"
+    if isinstance(window, (int, np.integer)) and not isinstance(window, bool):
+        return int(window)
+    try:
+        center, width, *rest = window
+        parsed = Window(float(center), float(width), str(rest[0]).upper() if rest else functions)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"window={window!r} is not understood. Pass (center, width), (center, width, function), an index into the "
+            "header's windows, or 'auto'.",
+            argument="window",
+        ) from error
+    least = 1.0 if parsed.function == "LINEAR" else 0.0
+    if parsed.function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or not (
+        parsed.width >= least and parsed.width > 0 and np.isfinite([parsed.center, parsed.width]).all()
+    ):
+        raise UsageError(
+            f"window={window!r} is no VOI window: the width must be at least 1 (LINEAR) or above 0, and the function "
+            "LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.2).",
+            argument="window",
+        )
+    return parsed
+
+
+def parse_windows(center: bytes, width: bytes) -> list[tuple[float, float]]:
+    """The windows of a header: Window Center and Window Width are lists of equal length (PS3.3 C.11.2.1.2.1)."""
+
+    def numbers(raw: bytes) -> list[float]:
+        found = []
+        for part in raw.split(b"\\"):
+            try:
+                found.append(float(part))
+            except ValueError:
+                found.append(float("nan"))
+        return found
+
+    pairs = zip(numbers(center), numbers(width), strict=False)
+    return [(c, w) for c, w in pairs if np.isfinite(c) and np.isfinite(w) and w > 0]
+
+
+def resolve_units(modality: str, rescale_type: str, units: str, values: Values, rescaled: bool) -> str:
+    """Unit of the voxels as UCUM-like text: "HU", "BQML", ...; "" where they are arbitrary.
+
+    Source: PS3.3 C.11.1.1.2 (Rescale Type), C.8.9.1 (Units). CT without Rescale Type is in HU (C.8.2.1.1.5).
+    """
+    if values == "suv":
+        return "g/ml"
+    if values != "modality":
+        return ""
+    if units:
+        return units
+    if rescale_type and rescale_type != "US":  # US: unspecified
+        return rescale_type
+    return "HU" if modality == "CT" and rescaled else ""
+
+
+def check_values(values: str) -> Values:
+    """The `values` argument, or a UsageError that lists the choices."""
+    if values not in ("stored", "modality", "display", "suv"):
+        raise UsageError(
+            f"values={values!r} is not known. Use 'modality' (default), 'stored', 'display' or 'suv'.",
+            argument="values",
+        )
+    return values  # type: ignore[return-value]
+
+
+def check_fits(fill_value: float, dtype: np.dtype[Any]) -> float:
+    """The fill value, or a ValuesError where `dtype` cannot hold it."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not limits.min <= fill_value <= limits.max:
+            raise ValuesError(
+                f"The fill value {fill_value} does not fit {dtype.name}. Pass dtype= with a wider type.",
+                fill_value=fill_value,
+            )
+    return fill_value

@@ -1,0 +1,274 @@
+"""From a catalog entry and the caller's arguments to a `VolumePlan`: every choice, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.catalog import CatalogEntry
+from fastdicom.codecs import choose_decoder, get_decoder
+from fastdicom.errors import ValuesError
+from fastdicom.headers import INT_MISSING, HeaderTable
+from fastdicom.luts import FileTables, read_tables
+from fastdicom.plan import (
+    SLICE_DTYPE,
+    PlannedFile,
+    VolumePlan,
+    Window,
+    check_fits,
+    check_values,
+    parse_windows,
+    resolve_dtype,
+    resolve_units,
+    resolve_window,
+)
+from fastdicom.types import PixelFormat, PixelLocation, Values
+
+__all__ = ["PlanOptions", "build_plan", "needs_auto_window", "releases_gil"]
+
+AIR_HU = -1000.0
+"""Filling of absent CT slices without Pixel Padding Value: what is outside the patient."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The caller's arguments that decide the voxels."""
+
+    values: str = "modality"
+    window: Any = None
+    dtype: Any = None
+    decoder: str = "auto"
+    ignore_errors: bool = False
+    """Plan frames whose pixel data are known to be damaged: they will be reported, not raised."""
+
+
+def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
+    """Decide how to make one volume.
+
+    Raises
+    ------
+    GeometryError, PixelDataError
+        The entry's own error: the policy refuses the volume, or files are damaged (unless `ignore_errors`).
+    ValuesError
+        The values cannot be computed for this volume.
+    UsageError, UnsupportedTransferSyntaxError, MissingDependencyError
+        An argument or a missing package.
+    """
+    values = check_values(options.values)
+    window = resolve_window(options.window)
+    if entry.found.error is not None:
+        raise entry.found.error
+    if entry.error is not None and not options.ignore_errors:
+        raise entry.error
+    headers = entry.headers
+    formats, format_of = _formats(headers)
+    decoders = tuple(choose_decoder(fmt, options.decoder) for fmt in formats)
+    files, file_of = _files(headers)
+    tables = read_tables(headers, file_of, [file.locator for file in files], palettes=values == "display")
+    slices = np.zeros(entry.found.rows.size, dtype=SLICE_DTYPE)
+    slices["file"], slices["modality_lut"], slices["voi_lut"] = -1, -1, -1
+    slices["slope"], slices["center"], slices["width"] = 1.0, np.nan, np.nan
+    used = entry.found.rows.ravel() >= 0
+    kept = _kept_slices(headers, file_of, format_of, tables)
+    slices[used] = kept
+    function = "LINEAR"
+    if values == "display":
+        function = _apply_windows(slices, used, headers, window)
+    if values == "suv":
+        _apply_suv(slices, used, files)
+    luts = tuple(tables.luts)
+    dtype = resolve_dtype(formats, slices, values, luts, options.dtype)
+    modality = entry.modality
+    rescaled = bool(np.isfinite(headers["rescale_slope"]).any() or (kept["modality_lut"] >= 0).any())
+    units = resolve_units(
+        modality, headers.text("rescale_type", 0), headers.text("units", 0), values, rescaled
+    )  # fmt: skip
+    fill = _fill_value(headers, formats[0], slices[used][0], values, units, dtype)
+    shape, dims = entry.shape, entry.dims
+    if values == "display" and formats[0].photometric_interpretation == "PALETTE COLOR":
+        shape, dims = (*shape, 3), (*dims, "c")
+    return VolumePlan(
+        files=files,
+        formats=formats,
+        decoders=decoders,
+        slices=slices,
+        shape=shape,
+        dims=dims,
+        dtype=dtype,
+        values=values,
+        geometry=entry.found.geometry,
+        policy=entry.found.policy,
+        luts=luts,
+        palettes=_palettes_of(formats, format_of, file_of, tables) if values == "display" else (),
+        window_function=function,
+        fill_value=fill,
+        units=units,
+        notes=tuple(entry.unusual),
+    )
+
+
+def releases_gil(plan: VolumePlan) -> bool:
+    """Whether threads speed this plan up: every decoder it uses releases the interpreter lock."""
+    return all(get_decoder(name).releases_gil for name in plan.decoders)
+
+
+def needs_auto_window(plan: VolumePlan, window: Any) -> bool:
+    """Whether the window must be found from the voxels: asked for, or the header has none."""
+    if plan.values != "display" or (plan.palettes and any(plan.palettes)) or plan.dims[-1] == "c":
+        return False
+    used = plan.slices[plan.slices["file"] >= 0]
+    without = np.isnan(used["center"]) & (used["voi_lut"] < 0)
+    return window == "auto" if isinstance(window, str) else bool(without.any())
+
+
+def _formats(headers: HeaderTable) -> tuple[tuple[PixelFormat, ...], NDArray[np.int64]]:
+    """The distinct pixel formats of the slices, and the number of each slice's."""
+    names = (
+        "transfer_syntax_uid", "frame_rows", "frame_columns", "samples_per_pixel", "photometric_interpretation",
+        "planar_configuration", "bits_allocated", "bits_stored", "high_bit", "pixel_representation", "pixel_keyword",
+    )  # fmt: skip
+    columns = [headers[name].tolist() for name in names]
+    known: dict[tuple[Any, ...], int] = {}
+    numbers = np.array([known.setdefault(row, len(known)) for row in zip(*columns, strict=True)], dtype=np.int64)
+    return tuple(_format_of_row(row) for row in known), numbers
+
+
+def _format_of_row(row: tuple[Any, ...]) -> PixelFormat:
+    syntax, rows, columns, samples, photometric, planar, allocated, stored, high, signed, keyword = row
+    bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword.decode(), allocated)
+    stored = stored if stored != INT_MISSING else bits
+    return PixelFormat(
+        transfer_syntax_uid=syntax.decode("ascii", "replace"),
+        rows=rows,
+        columns=columns,
+        samples_per_pixel=samples if samples != INT_MISSING else 1,
+        photometric_interpretation=photometric.decode("ascii", "replace") or "MONOCHROME2",
+        planar_configuration=planar if planar != INT_MISSING else 0,
+        bits_allocated=bits,
+        bits_stored=stored,
+        high_bit=high if high != INT_MISSING else stored - 1,
+        pixel_representation=1 if signed == 1 else 0,
+        pixel_keyword=keyword.decode(),
+    )
+
+
+def _files(headers: HeaderTable) -> tuple[tuple[PlannedFile, ...], NDArray[np.int64]]:
+    known: dict[str, int] = {}
+    numbers = np.array([known.setdefault(str(path), len(known)) for path in headers["path"]], dtype=np.int64)
+    first = np.unique(numbers, return_index=True)[1]
+    files = []
+    for path, row in zip(known, first.tolist(), strict=True):
+        location = PixelLocation(
+            offset=int(headers["pixel_offset"][row]),
+            length=int(headers["pixel_length"][row]),
+            number_of_frames=int(headers["frames_in_file"][row]),
+            extended_offsets=_span(headers["extended_offset_table"][row]),
+            extended_lengths=_span(headers["extended_offset_table_lengths"][row]),
+        )
+        uid = bytes(headers["sop_instance_uid"][row]).decode("ascii", "replace")
+        size, mtime = int(headers["file_size"][row]), int(headers["mtime_ns"][row])
+        files.append(PlannedFile(path, size, mtime, location, uid))
+    return tuple(files), numbers
+
+
+def _span(value: NDArray[np.int64]) -> tuple[int, int]:
+    return int(value[0]), int(value[1])
+
+
+def _kept_slices(
+    headers: HeaderTable, file_of: NDArray[np.int64], format_of: NDArray[np.int64], tables: FileTables
+) -> NDArray[Any]:
+    kept = np.zeros(len(headers), dtype=SLICE_DTYPE)
+    kept["file"], kept["format"], kept["frame"] = file_of, format_of, headers["frame"]
+    kept["tile_row"], kept["tile_column"] = headers["tile_row"], headers["tile_column"]
+    slope, intercept = headers["rescale_slope"], headers["rescale_intercept"]
+    dose = headers["dose_grid_scaling"]
+    kept["slope"] = np.where(np.isfinite(slope), slope, np.where(np.isfinite(dose), dose, 1.0))
+    kept["intercept"] = np.where(np.isfinite(intercept), intercept, 0.0)
+    kept["modality_lut"] = tables.modality[file_of]
+    kept["voi_lut"] = tables.voi[file_of]
+    kept["center"] = kept["width"] = np.nan
+    return kept
+
+
+def _apply_windows(
+    slices: NDArray[Any], used: NDArray[np.bool_], headers: HeaderTable, window: Window | int | str | None
+) -> str:
+    """Fill in center and width; returns the VOI LUT Function."""
+    functions = {value.decode("ascii", "replace").upper() for value in headers["voi_lut_function"].tolist()}
+    function = next(iter(sorted(functions - {""})), "LINEAR")
+    if isinstance(window, Window):
+        slices["center"], slices["width"], slices["voi_lut"] = window.center, window.width, -1
+        return window.function
+    if window == "auto":
+        slices["voi_lut"] = -1
+        return "LINEAR"
+    which = window if isinstance(window, int) else 0
+    pairs = list(zip(headers["window_center"].tolist(), headers["window_width"].tolist(), strict=True))
+    parsed = {pair: parse_windows(*pair) for pair in set(pairs)}
+    if isinstance(window, int) and not all(-len(found) <= which < len(found) for found in parsed.values()):
+        least = min(len(found) for found in parsed.values())
+        raise ValuesError(
+            f"window={window} is not there: a slice of this series has {least} windows in its header. Pass "
+            "(center, width) or 'auto'.",
+            window=window,
+        )
+    chosen = np.array([parsed[pair][which] if parsed[pair] else (np.nan, np.nan) for pair in pairs])
+    slices["center"][used], slices["width"][used] = chosen[:, 0], chosen[:, 1]
+    if isinstance(window, int):
+        slices["voi_lut"] = -1
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise ValuesError(
+            f"VOI LUT Function {function!r} is none of PS3.3 C.11.2.1.3. Pass window=(center, width) yourself.",
+            function=function,
+        )
+    return function
+
+
+def _apply_suv(slices: NDArray[Any], used: NDArray[np.bool_], files: Sequence[PlannedFile]) -> None:
+    from fastdicom.luts import read_dataset
+    from fastdicom.quantities import suv_factor
+
+    factors: dict[int, float] = {}
+    for number in np.unique(slices["file"][used]).tolist():
+        factors[number] = suv_factor(read_dataset(files[number].locator))[0]
+    scale = np.array([factors[number] for number in slices["file"][used].tolist()])
+    slices["slope"][used] *= scale
+    slices["intercept"][used] *= scale
+
+
+def _fill_value(
+    headers: HeaderTable, fmt: PixelFormat, first: Any, values: Values, units: str, dtype: np.dtype[Any]
+) -> float:
+    """Value of absent slices: Pixel Padding Value as the values have it, air for HU, else 0."""
+    if values == "display":
+        return 0
+    padding = int(headers["pixel_padding_value"][0])
+    if padding != INT_MISSING and fmt.samples_per_pixel == 1:
+        if fmt.pixel_representation and padding >= 1 << (fmt.bits_allocated - 1):
+            padding -= 1 << fmt.bits_allocated
+        scaled = values in ("modality", "suv")
+        value = padding * float(first["slope"]) + float(first["intercept"]) if scaled else float(padding)
+    else:
+        value = AIR_HU if units == "HU" else 0.0
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        value = float(min(max(round(value), int(limits.min)), int(limits.max)))
+    return check_fits(value, dtype)
+
+
+def _palettes_of(
+    formats: tuple[PixelFormat, ...], format_of: NDArray[np.int64], file_of: NDArray[np.int64], tables: FileTables
+) -> tuple[bytes, ...]:
+    """One palette for each format; slices of one volume with different palettes cannot be shown as one."""
+    chosen = []
+    for number, fmt in enumerate(formats):
+        found = {tables.palettes.get(int(k), b"") for k in np.unique(file_of[format_of == number])}
+        if len(found) > 1:
+            raise ValuesError("The files of this volume have different palettes. Load them with values='stored'.")
+        chosen.append(found.pop() if fmt.photometric_interpretation == "PALETTE COLOR" else b"")
+    return tuple(chosen)

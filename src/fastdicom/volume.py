@@ -1,0 +1,250 @@
+"""`Volume`: an array with its geometry and metadata; `load_volume` now, `open_volume` lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom.blocks import Failure
+from fastdicom.errors import FastDicomError, MissingDependencyError, UsageError
+from fastdicom.metadata import SeriesRecord
+from fastdicom.plan import VolumePlan
+from fastdicom.types import Geometry
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume: voxels, where they are in the patient, and what they mean.
+
+    Attributes
+    ----------
+    array : (..., z, y, x[, c]) numpy or dask array
+        Slice, row, column; extra dimensions in front, colour last. Slices ascend along the normal.
+    dims : tuple of str
+        Name of each axis of `array`.
+    geometry : Geometry
+        Affine and slice positions, LPS mm.
+    coordinates : dict of str to 1-D array
+        Values along the extra dimensions (echo times, b-values, seconds, ...).
+    coordinate_units : dict of str to str
+    slices : dict of str to array
+        Per-slice header columns, of the shape of the dimensions before y: ``instance_number``, ``rescale_slope``, ...,
+        and ``valid`` (False: the slice is absent from the files, or could not be read, and is filled).
+    values : "modality", "stored", "display" or "suv"
+    units : str
+        "HU", "BQML", "g/ml", ... or "" where the values are arbitrary.
+    failures : tuple of Failure
+        Frames that could not be read under ``errors="report"``.
+    """
+
+    array: Any
+    dims: tuple[str, ...]
+    geometry: Geometry
+    series: SeriesRecord
+    values: str
+    units: str = ""
+    coordinates: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    coordinate_units: Mapping[str, str] = field(default_factory=dict)
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    plan: VolumePlan | None = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.array.dtype)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) float64: array indices ``(z, y, x, 1)`` to LPS mm; gantry tilt is in it."""
+        return self.geometry.affine
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """(z, y, x) mm between voxel centres."""
+        return self.geometry.spacing
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """LPS mm of the centre of voxel (0, 0, 0)."""
+        return self.geometry.origin
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """(3, 3): unit vectors of the z, y and x axes as columns, LPS."""
+        return self.geometry.direction
+
+    @property
+    def slice_positions(self) -> NDArray[np.float64]:
+        """(z,) mm along the slice normal."""
+        return self.geometry.slice_positions
+
+    @property
+    def modality(self) -> str:
+        """Modality (0008,0060)."""
+        return self.series.modality
+
+    @property
+    def series_instance_uid(self) -> str:
+        return self.series.series_instance_uid
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """Transfer Syntax UID; several, where slices differ, are joined by a backslash as DICOM does."""
+        return "\\".join(self.series.transfer_syntax_uids)
+
+    @cached_property
+    def attrs(self) -> Mapping[str, Any]:
+        """Patient, study, series and equipment attributes by DICOM keyword, read from the first slice's file.
+
+        Attributes that may differ from slice to slice are in `slices`, or in `dataset`.
+        """
+        return self.series.attributes(self.plan)
+
+    def dataset(self, slice_index: int | tuple[int, ...]) -> Dataset:
+        """The pydicom Dataset that a slice comes from, without its pixel data.
+
+        Parameters
+        ----------
+        slice_index : int or tuple of int
+            Index into the dimensions before y; an int indexes z (of the first time point, echo, ...).
+
+        Raises
+        ------
+        UsageError
+            The slice does not exist, is filled, or the volume was read from a store.
+        """
+        from fastdicom.luts import read_dataset
+
+        if self.plan is None:
+            raise UsageError(
+                "This volume was read from a Zarr store, which has no DICOM files. Open the source instead."
+            )
+        outer = self.plan.outer_shape
+        where = slice_index if isinstance(slice_index, tuple) else (*(0,) * (len(outer) - 1), slice_index)
+        try:
+            record = self.plan.slices.reshape(outer)[where]
+        except IndexError:
+            record = None
+        if record is None or record.shape != ():
+            raise UsageError(
+                f"Slice {slice_index} does not exist: the volume has {outer} slices.", argument="slice_index"
+            )
+        if record["file"] < 0:
+            raise UsageError(f"Slice {slice_index} comes from no file: it fills a gap.", argument="slice_index")
+        return read_dataset(self.plan.files[int(record["file"])].locator)
+
+    def compute(self, **options: Any) -> Volume:
+        """The volume with its array in memory; `options` go to Dask (``scheduler=``, ``num_workers=``)."""
+        if isinstance(self.array, np.ndarray):
+            return self
+        return replace(self, array=self.array.compute(**options))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = np.asarray(self.array)
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def to_dask(self, *, chunks: Any = None) -> Any:
+        """The voxels as a dask.array.Array.
+
+        Parameters
+        ----------
+        chunks : as in dask.array, optional
+            None: as they are, or one slice a chunk for a NumPy array.
+        """
+        import dask.array as da
+
+        if isinstance(self.array, np.ndarray):
+            n_outer = self.geometry_axis + 1
+            default = (*(1,) * (n_outer - 1), "auto", *self.shape[n_outer:])
+            return da.from_array(self.array, chunks=chunks or default)
+        return self.array if chunks is None else self.array.rechunk(chunks)
+
+    @property
+    def geometry_axis(self) -> int:
+        """Number of the slice axis: the dimensions before it are extra ones."""
+        return len(self.dims) - (3 if self.dims[-1] == "c" else 2) - 1
+
+    def to_xarray(self) -> Any:
+        """An xarray.DataArray: coordinates in mm along each axis, per-slice columns along z.
+
+        Raises
+        ------
+        MissingDependencyError
+            xarray is not installed.
+        """
+        from fastdicom.exports import to_xarray
+
+        return to_xarray(self)
+
+    def to_sitk(self) -> Any:
+        """A SimpleITK.Image with the origin, spacing and direction that SimpleITK's own series reader gives.
+
+        Raises
+        ------
+        MissingDependencyError
+            SimpleITK is not installed.
+        GeometryError
+            The volume is tilted or not uniform, which an ITK image cannot hold.
+        """
+        from fastdicom.exports import to_sitk
+
+        return to_sitk(self)
+
+    def to_nibabel(self) -> Any:
+        """A nibabel NIfTI image: axes (x, y, z[, extra]), affine in RAS mm.
+
+        Raises
+        ------
+        MissingDependencyError
+            nibabel is not installed.
+        """
+        from fastdicom.exports import to_nibabel
+
+        return to_nibabel(self)
+
+    def to_zarr(self, store: Any, **options: Any) -> Any:
+        """Write the volume to a Zarr store; see `write_zarr`.
+
+        Raises
+        ------
+        UsageError
+            The volume was read from a store.
+        """
+        from fastdicom.store import write_volume
+
+        return write_volume(self, store, **options)
+
+    def __repr__(self) -> str:
+        kind = "lazy " if not isinstance(self.array, np.ndarray) else ""
+        axes = ", ".join(f"{name}: {length}" for name, length in zip(self.dims, self.shape, strict=True))
+        spacing = " x ".join(f"{value:.4g}" for value in self.spacing)
+        unit = f" [{self.units}]" if self.units else ""
+        return f"<fastdicom.Volume {kind}{self.modality} ({axes}) {self.dtype.name}{unit}, {spacing} mm>"
+
+
+def missing(package: str, extra: str) -> MissingDependencyError:
+    """The error for an optional package that is not installed."""
+    return MissingDependencyError(
+        f"{package} is not installed. Run: pip install 'fastdicom-volume[{extra}]'.", package=package, extra=extra
+    )
+
+
+def is_reported(error: BaseException) -> bool:
+    return isinstance(error, FastDicomError)
