@@ -149,7 +149,7 @@ def test_start_markers_of_each_codec(uid: str, start: bytes) -> None:
 @given(st.lists(any_fragment, min_size=1, max_size=6), st.data())
 def test_extended_offset_table(fragments: list[bytes], data: st.DataObject) -> None:
     value, offsets, lengths = encapsulate_extended(fragments)
-    blob = offsets + lengths + value
+    blob = offsets + lengths + value + DELIMITER
     location = PixelLocation(2 * len(offsets), -1, len(fragments), (0, len(offsets)), (len(offsets), len(lengths)))
     index = index_frames(MemoryReader(blob), location)
     assert index.table == "extended"

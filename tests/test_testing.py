@@ -21,7 +21,7 @@ from pydicom.pixels import apply_modality_lut
 from pydicom.uid import UID, JPEGTransferSyntaxes
 
 from fastdicom.errors import MissingDependencyError, UsageError
-from fastdicom.testing import SeriesSpec, corrupt, encodable_syntaxes, make_series, strategies, write_series
+from fastdicom.testing import SeriesSpec, corrupt, encodable_syntaxes, make_series, pixeldata, strategies, write_series
 from fastdicom.testing.codestreams import CODECS, NATIVE
 from fastdicom.testing.placement import format_decimal
 
@@ -545,6 +545,27 @@ def test_offset_tables(tmp_path, table, fragments):
         assert np.frombuffer(ds.ExtendedOffsetTableLengths, "<u8").tolist() == [len(piece) for piece in pieces]
     if table != "wrong":
         assert_pydicom_reads(series)
+
+
+@pytest.mark.parametrize("table", ["basic", "empty", "extended"])
+def test_compressed_pixels_are_never_as_long_as_native_ones(tmp_path, monkeypatch, table):
+    """pydicom warns of those, and warnings are errors here: force the coincidence."""
+    shape = {"slices": 1, "rows": 8, "columns": 10, "bits_allocated": 32, "bits_stored": 2}
+    native, head = 8 * 10 * 4, 20 if table == "basic" else 16
+    encode = pixeldata.encode_frame
+    lengths = []
+
+    def as_long(samples, spec):
+        stream, decoded = encode(samples, spec)
+        lengths.append(len(stream))
+        # RLE takes any number of 0x80 for nothing.
+        return stream.ljust(native - head, b"\x80"), decoded
+
+    monkeypatch.setattr(pixeldata, "encode_frame", as_long)
+    series = write_series(tmp_path, SeriesSpec(transfer_syntax_uid=RLE, offset_table=table, **shape))
+    assert lengths[0] < native - head
+    assert len(series.datasets[0].PixelData) > native
+    assert_pydicom_reads(series)
 
 
 # --- multi-frame ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fastdicom.catalog import Catalog, CatalogEntry, scan
     from fastdicom.loading import load_volume, open_volume
-    from fastdicom.store import WriteReport, write_zarr
+    from fastdicom.store.writing import WriteReport, write_zarr
     from fastdicom.types import Geometry, GeometryPolicy
     from fastdicom.volume import Volume
 
@@ -30,11 +30,11 @@ _HOME = {
     "Geometry": "types",
     "GeometryPolicy": "types",
     "Volume": "volume",
-    "WriteReport": "store",
+    "WriteReport": "store.writing",
     "load_volume": "loading",
     "open_volume": "loading",
     "scan": "catalog",
-    "write_zarr": "store",
+    "write_zarr": "store.writing",
 }
 
 __all__ = [

@@ -24,7 +24,7 @@ The pattern for a module that has compiled code::
   kernel checks every length that comes from a file itself. Constants from module globals are frozen in.
 * A kernel may call kernels *of its own file*: only that file's content decides whether the cache is stale.
   They are inlined from source; no closures.
-* ``function.python`` is the undecorated function; ``NUMBA_DISABLE_JIT=1`` runs that everywhere.
+* ``function.python`` is the undecorated function, helpers called from Python are plain Python; ``NUMBA_DISABLE_JIT=1`` runs that everywhere.
 * Before fanning out to processes call :func:`warm_up`: not needed for safety, but it saves the workers waiting.
 
 The cache lies where Numba puts it: ``NUMBA_CACHE_DIR``, else ``__pycache__`` beside the module, else the user's cache
@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import threading
 import time
@@ -60,6 +61,9 @@ R = TypeVar("R")
 LOCK_NAME = "fastdicom.lock"
 LOCK_TIMEOUT_S = 180.0
 """Longer than any compilation: whoever still waits then (a stopped process, a hung file server) goes on uncached."""
+
+OUTDATED_AFTER_S = 7 * 24 * 3600.0
+_DIGEST_LENGTH = 10
 
 LEAN_LOAD_TESTED = ((0, 61), (0, 68))
 """First and last Numba version (major, minor) for which :func:`_load_lean` is known to work."""
@@ -130,7 +134,7 @@ class Kernel(Generic[P, R]):
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
-        self._run: Callable[..., R] = self._load_and_run
+        self._run: Callable[..., R] = self._load_and_run if signatures else function
         self._dispatcher: Any = None
         self._pending: list[Any] | None = None
         self._inlined: Any = None
@@ -177,9 +181,7 @@ class Kernel(Generic[P, R]):
             return self.python(*args, **kwargs)
         if self._load_for(args) or self._run != self._load_and_run:
             return self._run(*args, **kwargs)
-        raise TypeError(
-            f"{self} takes {' or '.join(self.signatures) or 'no arguments: it is a helper of other kernels'}"
-        )
+        raise TypeError(f"{self} takes {' or '.join(self.signatures)}")
 
     def _prepare(self) -> bool:
         """Create the dispatcher; False where compilation is switched off."""
@@ -195,7 +197,8 @@ class Kernel(Generic[P, R]):
             dispatcher = numba.njit(nogil=True, fastmath=False, boundscheck=False)(function)
             with suppress(RuntimeError):  # no directory can be written
                 dispatcher.enable_caching()
-                dispatcher._cache = _LockedCache(dispatcher._cache)
+                name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
+                dispatcher._cache = _LockedCache(dispatcher._cache, name)
             self._pending = _parse(self.signatures)
             self._dispatcher = dispatcher
             return True
@@ -274,7 +277,7 @@ def _with_versioned_name(function: FunctionType) -> FunctionType:
     except OSError:
         source = b""  # frozen or zipped: Numba finds no cache directory for it either
     versions = f"{numba.__version__} {llvmlite.__version__}".encode()
-    digest = hashlib.sha256(source + versions).hexdigest()[:10]
+    digest = hashlib.sha256(source + versions).hexdigest()[:_DIGEST_LENGTH]
     copy = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
@@ -291,8 +294,9 @@ class _LockedCache:
     in between makes sure that one process compiles while the others wait for its result.
     """
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, name: str) -> None:
         self._cache = cache
+        self._name = name
         self._usable = True
         self._writing: int | None = None
         self._lock_path = os.path.join(cache.cache_path, LOCK_NAME)
@@ -312,6 +316,8 @@ class _LockedCache:
                 found = self._read(signature, target_context)
                 if found is not None:
                     self.release()
+                else:
+                    self._remove_outdated()
         except OSError:
             self._usable = False
             return None
@@ -343,6 +349,21 @@ class _LockedCache:
 
     def disable(self) -> None:
         self._cache.disable()
+
+    def _remove_outdated(self) -> None:
+        """Delete what older sources or versions left under other hashes, or a developer's cache would grow for ever.
+
+        Only after a while, because environments that share an editable install use their own hashes in turn.
+        """
+        name, digest = self._name.rsplit("-", 1)
+        python = f"{sys.version_info[0]}{sys.version_info[1]}"
+        version = re.compile(re.escape(name) + rf"-([0-9a-f]{{{_DIGEST_LENGTH}}})-\d+\.py{python}\D")
+        with suppress(OSError):
+            for entry in os.scandir(self._cache.cache_path):
+                found = version.match(entry.name)
+                outdated = found is not None and found[1] != digest
+                if outdated and entry.stat().st_mtime < time.time() - OUTDATED_AFTER_S:
+                    Path(entry.path).unlink()
 
     def _read(self, signature: Any, target_context: Any) -> Any:
         try:

@@ -55,13 +55,14 @@ def to_sitk(volume: Volume) -> Any:
     if geometry.tilt_deg or not geometry.uniform:
         what = f"tilted {geometry.tilt_deg:.2f} degrees" if geometry.tilt_deg else "not evenly spaced"
         raise GeometryError(
-            f"This volume is {what}, and an ITK image has orthogonal, evenly spaced axes. Call volume.regularize() first.",
+            f"This volume is {what}, and an ITK image has orthogonal, evenly spaced axes. "
+            "Call volume.regularize() first.",
             tilt_deg=geometry.tilt_deg,
         )
     if volume.geometry_axis > 1:
         raise UsageError(
-            f"SimpleITK images have at most one dimension beside z, y, x; this volume has {volume.dims}. Select from the "
-            "array first."
+            f"SimpleITK images have at most one dimension beside z, y, x; this volume has {volume.dims}. Select from "
+            "the array first."
         )
     array = np.asarray(volume.array)
     image = sitk.GetImageFromArray(array, isVector=volume.dims[-1] == "c")

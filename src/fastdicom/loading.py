@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -12,21 +11,18 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdicom.blocks import Failure, read_block
-from fastdicom.catalog import CatalogEntry
 from fastdicom.errors import UsageError
-from fastdicom.execution import check_scheduler, check_workers, run_tasks
-from fastdicom.metadata import SeriesRecord, slice_columns
-from fastdicom.plan import VolumePlan, Window
-from fastdicom.planner import PlanOptions, build_plan, needs_auto_window
+from fastdicom.execution import check_scheduler, check_workers, is_client, run_tasks
+from fastdicom.plan import VolumePlan
+from fastdicom.planner import PlanOptions
+from fastdicom.prepare import default_chunks, make_plan, z_blocks
 from fastdicom.progress import ProgressArgument, progress_bar
 from fastdicom.selection import SeriesArgument, entry_of
+from fastdicom.store.reading import is_store, open_store
 from fastdicom.types import GeometryPolicy
 from fastdicom.volume import Volume
 
-__all__ = ["LazyBlocks", "load_volume", "make_plan", "open_volume", "volume_of", "z_blocks"]
-
-DEFAULT_CHUNK_BYTES = 32 * 2**20
-"""Bytes of a lazy chunk: large enough that Dask's half millisecond a task is nothing, small enough for many at once."""
+__all__ = ["LazyBlocks", "load_volume", "open_volume"]
 
 
 def load_volume(
@@ -94,6 +90,8 @@ def load_volume(
     count = check_workers(workers)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r} is not known. Use 'raise' or 'report'.", argument="errors")
+    if is_store(source):
+        return _from_store(source, values=values, dtype=dtype, window=window).compute(**_dask_options(scheduler, count))
     entry = entry_of(
         source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
     )  # fmt: skip
@@ -102,7 +100,7 @@ def load_volume(
     plan = make_plan(entry, options)
     failures: list[Failure] | None = [] if report else None
     array = load_array(plan, scheduler=scheduler, workers=count, progress=progress, failures=failures)
-    return volume_of(entry, plan, array, tuple(failures or ()))
+    return Volume.of(entry, plan, array, tuple(failures or ()))
 
 
 def open_volume(
@@ -135,6 +133,9 @@ def open_volume(
     """
     import dask.array as da
 
+    if is_store(source):
+        volume = _from_store(source, values=values, dtype=dtype, window=window)
+        return volume if chunks is None else replace(volume, array=volume.array.rechunk(chunks))
     entry = entry_of(
         source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
     )  # fmt: skip
@@ -147,7 +148,31 @@ def open_volume(
         meta=np.empty((0,) * len(plan.shape), dtype=plan.dtype),
         asarray=False,
     )
-    return volume_of(entry, plan, array)
+    return Volume.of(entry, plan, array)
+
+
+def _from_store(source: Any, *, values: str, dtype: Any, window: Any) -> Volume:
+    """A store as it is: what it holds was decided when it was written."""
+    volume = open_store(source)
+    if values not in (volume.values, "modality") or window is not None:
+        raise UsageError(
+            f"The store holds values={volume.values!r}, which cannot be turned into values={values!r}, "
+            f"window={window!r}. Convert the DICOM files again with these arguments.",
+            argument="values",
+        )
+    if dtype is not None and np.dtype(dtype) != volume.dtype:
+        raise UsageError(
+            f"The store holds {volume.dtype.name} voxels, not {np.dtype(dtype).name}. Use volume.array.astype, or "
+            "convert the DICOM files again with dtype=.",
+            argument="dtype",
+        )
+    return volume
+
+
+def _dask_options(scheduler: Any, workers: int) -> dict[str, Any]:
+    if is_client(scheduler):
+        return {"scheduler": scheduler}
+    return {"scheduler": scheduler or "threads", "num_workers": workers}
 
 
 class LazyBlocks:
@@ -164,43 +189,6 @@ class LazyBlocks:
 
     def __dask_tokenize__(self) -> Any:
         return self.plan.__dask_tokenize__()
-
-
-def make_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
-    """The plan of an entry, its window found from the voxels where that was asked for or there is no other."""
-    plan = build_plan(entry, options)
-    return plan.with_window(_auto_window(entry, options)) if needs_auto_window(plan, options.window) else plan
-
-
-def _auto_window(entry: CatalogEntry, options: PlanOptions) -> Window:
-    from fastdicom.kernels import auto_window
-
-    plan = build_plan(entry, replace(options, values="modality", window=None, dtype=None))
-    flat = np.flatnonzero(plan.slices["file"] >= 0)
-    sample = flat[np.unique(np.linspace(0, len(flat) - 1, 9).astype(int))]
-    places = [tuple(int(k) for k in np.unravel_index(number, plan.outer_shape)) for number in sample]
-    center, width = auto_window(np.stack([read_block(plan, place) for place in places]))
-    return Window(center, width, "LINEAR_EXACT")
-
-
-def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
-    """Whole slices, as many along z as make about 32 MiB; extra dimensions one by one."""
-    frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
-    depth = max(1, min(plan.outer_shape[-1], DEFAULT_CHUNK_BYTES // max(1, frame)))
-    return (*(1,) * (plan.n_outer - 1), depth, *plan.frame_shape)
-
-
-def z_blocks(plan: VolumePlan, workers: int, *, least: int = 1) -> list[tuple[Any, ...]]:
-    """Split the slices of a plan into blocks of neighbours: several for each worker, so that they end together."""
-    total = max(1, int(np.prod(plan.outer_shape)))
-    depth = max(least, min(plan.outer_shape[-1], -(-total // (8 * workers))))
-    return list(_blocks_of(plan.outer_shape, depth))
-
-
-def _blocks_of(outer_shape: tuple[int, ...], depth: int) -> Iterator[tuple[Any, ...]]:
-    for before in np.ndindex(*outer_shape[:-1]):
-        for start in range(0, outer_shape[-1], depth):
-            yield (*before, slice(start, min(start + depth, outer_shape[-1])))
 
 
 def load_array(
@@ -254,24 +242,3 @@ def _in_threads(function: Any, count: int, workers: int) -> list[Any]:
     finally:
         # After an error or Ctrl-C nothing that has not begun is begun any more.
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def volume_of(entry: CatalogEntry, plan: VolumePlan, array: Any, failures: tuple[Failure, ...] = ()) -> Volume:
-    """Put array, geometry and metadata together."""
-    slices = slice_columns(entry, plan)
-    for failure in failures:
-        slices["valid"][failure.index] = False
-    return Volume(
-        array=array,
-        dims=plan.dims,
-        geometry=plan.geometry,
-        series=SeriesRecord.of(entry),
-        values=plan.values,
-        units=plan.units,
-        coordinates={d.name: d.values for d in entry.found.dimensions},
-        coordinate_units={d.name: d.units for d in entry.found.dimensions if d.units},
-        slices=slices,
-        failures=failures,
-        notes=plan.notes,
-        plan=plan,
-    )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.plan import Lut
@@ -40,7 +41,7 @@ def read_dataset(locator: str) -> Any:
 
     from fastdicom.headers.datasets import open_clamped
 
-    with open_reader(locator) as reader:
+    with open_reader(locator) as reader, quiet_pydicom():
         return dcmread(open_clamped(reader), stop_before_pixels=True, force=True)
 
 
@@ -66,13 +67,18 @@ def read_tables(
     wanted = flags["modality_lut_sequence"] | flags["voi_lut_sequence"] | (palette & palettes)
     for number in np.unique(file_of[wanted]).tolist():
         dataset = read_dataset(locators[number])
-        for keyword, target in (("ModalityLUTSequence", tables.modality), ("VOILUTSequence", tables.voi)):
-            if dataset.get(keyword):
-                signed = dataset.get("PixelRepresentation", 0) == 1 and keyword == "ModalityLUTSequence"
-                target[number] = tables.add(_lut(dataset[keyword].value[0], locators[number], signed=signed))
-        if palettes and dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-            tables.palettes[number] = _palette(dataset, locators[number])
+        with quiet_pydicom():
+            _take_tables(tables, dataset, number, locators[number], palettes=palettes)
     return tables
+
+
+def _take_tables(tables: FileTables, dataset: Any, number: int, path: str, *, palettes: bool) -> None:
+    for keyword, target in (("ModalityLUTSequence", tables.modality), ("VOILUTSequence", tables.voi)):
+        if dataset.get(keyword):
+            signed = dataset.get("PixelRepresentation", 0) == 1 and keyword == "ModalityLUTSequence"
+            target[number] = tables.add(_lut(dataset[keyword].value[0], path, signed=signed))
+    if palettes and dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        tables.palettes[number] = _palette(dataset, path)
 
 
 def _lut(item: Any, path: str, *, signed: bool) -> Lut:

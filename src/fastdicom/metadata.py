@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.catalog import CatalogEntry
 from fastdicom.headers import INT_MISSING
 from fastdicom.plan import VolumePlan
@@ -79,7 +80,8 @@ class SeriesRecord:
         if plan is None:
             return MappingProxyType(dict(self.stored_attributes or {}))
         dataset = read_dataset(plan.files[0].locator)
-        found = {keyword: plain(dataset.get(keyword)) for keyword in SERIES_KEYWORDS if keyword in dataset}
+        with quiet_pydicom():
+            found = {keyword: plain(dataset.get(keyword)) for keyword in SERIES_KEYWORDS if keyword in dataset}
         return MappingProxyType(found)
 
 

@@ -22,7 +22,7 @@ from fastdicom.progress import ProgressArgument
 from fastdicom.series import find_volumes
 from fastdicom.types import GeometryPolicy, Skipped
 
-__all__ = ["SeriesArgument", "entry_of", "select", "warn_of_skipped"]
+__all__ = ["SeriesArgument", "entry_of", "no_images", "select", "warn_of_skipped"]
 
 SeriesArgument = str | int | Callable[[CatalogEntry], bool] | None
 """A SeriesInstanceUID, an index into ``catalog.volumes``, or a predicate over its entries."""
@@ -52,7 +52,7 @@ def entry_of(
         return select(source if policy is None else _rescan(source, policy), series)
     catalog = scan(source, policy=policy, scheduler=scheduler, workers=workers, progress=progress)
     if not catalog.volumes:
-        raise _no_images(source, catalog)
+        raise no_images(source, catalog)
     entry = select(catalog, series)
     warn_of_skipped(catalog.skipped)
     return entry
@@ -141,7 +141,8 @@ def _listing(volumes: Sequence[CatalogEntry], most: int = 8) -> str:
     return "; ".join(lines) + more + "."
 
 
-def _no_images(source: Any, catalog: Catalog) -> NoDicomError:
+def no_images(source: Any, catalog: Catalog) -> NoDicomError:
+    """The error for a source without a single image."""
     shown = str(source) if isinstance(source, (str, os.PathLike)) else "the source"
     if not catalog.n_files:
         return NoDicomError(f"{shown} holds no files. Check the path.", path=shown, files=0)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.blocks import Failure
-from fastdicom.errors import FastDicomError, MissingDependencyError, UsageError
-from fastdicom.metadata import SeriesRecord
+from fastdicom.catalog import CatalogEntry
+from fastdicom.errors import MissingDependencyError, UsageError
+from fastdicom.metadata import SeriesRecord, slice_columns
 from fastdicom.plan import VolumePlan
 from fastdicom.types import Geometry
 
@@ -60,13 +61,35 @@ class Volume:
     notes: tuple[str, ...] = ()
     plan: VolumePlan | None = field(default=None, repr=False)
 
+    @classmethod
+    def of(cls, entry: CatalogEntry, plan: VolumePlan, array: Any, failures: tuple[Failure, ...] = ()) -> Volume:
+        """Put array, geometry and metadata of a catalog entry together."""
+        slices = slice_columns(entry, plan)
+        for failure in failures:
+            slices["valid"][failure.index] = False
+        return cls(
+            array=array,
+            dims=plan.dims,
+            geometry=plan.geometry,
+            series=SeriesRecord.of(entry),
+            values=plan.values,
+            units=plan.units,
+            coordinates={d.name: d.values for d in entry.found.dimensions},
+            coordinate_units={d.name: d.units for d in entry.found.dimensions if d.units},
+            slices=slices,
+            failures=failures,
+            notes=plan.notes,
+            plan=plan,
+        )
+
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.array.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.array.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -146,7 +169,8 @@ class Volume:
             )
         if record["file"] < 0:
             raise UsageError(f"Slice {slice_index} comes from no file: it fills a gap.", argument="slice_index")
-        return read_dataset(self.plan.files[int(record["file"])].locator)
+        dataset: Dataset = read_dataset(self.plan.files[int(record["file"])].locator)
+        return dataset
 
     def compute(self, **options: Any) -> Volume:
         """The volume with its array in memory; `options` go to Dask (``scheduler=``, ``num_workers=``)."""
@@ -222,12 +246,9 @@ class Volume:
     def to_zarr(self, store: Any, **options: Any) -> Any:
         """Write the volume to a Zarr store; see `write_zarr`.
 
-        Raises
-        ------
-        UsageError
-            The volume was read from a store.
+        Writes this volume's own array: what was changed in it is written too.
         """
-        from fastdicom.store import write_volume
+        from fastdicom.store.writing import write_volume
 
         return write_volume(self, store, **options)
 
@@ -244,7 +265,3 @@ def missing(package: str, extra: str) -> MissingDependencyError:
     return MissingDependencyError(
         f"{package} is not installed. Run: pip install 'fastdicom-volume[{extra}]'.", package=package, extra=extra
     )
-
-
-def is_reported(error: BaseException) -> bool:
-    return isinstance(error, FastDicomError)

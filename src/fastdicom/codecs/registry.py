@@ -143,6 +143,8 @@ def _check_format(fmt: PixelFormat) -> None:
         problem = f"the image is empty ({fmt.rows} x {fmt.columns} x {fmt.samples_per_pixel})"
     elif fmt.photometric_interpretation.startswith("YBR_PARTIAL"):
         problem = f"{fmt.photometric_interpretation} (retired) is not supported"
+    elif fmt.photometric_interpretation.startswith("YBR_FULL") and fmt.pixel_representation:
+        problem = f"{fmt.photometric_interpretation} cannot be signed (Pixel Representation 1)"
     if problem:
         raise DecodeError(
             f"The pixels cannot be decoded: {problem}. Correct the header or leave the file out.",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import HeaderError
 from fastdicom.headers.columns import COLUMNS, Column
 from fastdicom.headers.frame_groups import frame_overrides, max_frames
@@ -132,8 +132,7 @@ def read_file_header(reader: ByteReader) -> FileHeader:
 
     header = FileHeader()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damage that matters shows in the values; pydicom's notes do not
+        with quiet_pydicom():  # damage that matters shows in the values; pydicom's notes do not
             dataset = _read_dataset(reader, header)
             _take_values(dataset, header)
             header.frames = frame_overrides(dataset, header.values, raw_value, _most_frames(header, reader.size))

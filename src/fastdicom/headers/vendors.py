@@ -78,7 +78,9 @@ def _any_diffusion(table: HeaderTable) -> bool:
     return (
         bool((table["csa_image_header"][:, 0] >= 0).any())
         or any(bool((table[name] != INT_MISSING).any()) for name in ("siemens_b_value", "ge_b_value"))
-        or not all(bool(np.isnan(table[name]).all()) for name in ("diffusion_b_value", "philips_b_value", "uih_b_value"))
+        or not all(
+            bool(np.isnan(table[name]).all()) for name in ("diffusion_b_value", "philips_b_value", "uih_b_value")
+        )
         or not bool(np.isnan(table["diffusion_gradient_orientation"]).all())
     )
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from fastdicom.headers import HeaderTable
 from fastdicom.series.found import Dimension, FoundVolume
 from fastdicom.series.grouping import group_rows
-from fastdicom.series.stack import spacing_tolerance, volumes_of_group
+from fastdicom.series.ordered import spacing_tolerance
+from fastdicom.series.stack import volumes_of_group
+from fastdicom.series.words import file_name, listed
 from fastdicom.types import GeometryPolicy, Skipped
 
 __all__ = ["Dimension", "FoundVolume", "find_volumes", "spacing_tolerance"]
+
+FEW = 0.2
+"""A group with fewer frames than this part of the largest of its series is a remnant that the others should name."""
 
 
 def find_volumes(table: HeaderTable, policy: GeometryPolicy) -> tuple[list[FoundVolume], list[Skipped]]:
@@ -28,11 +36,50 @@ def find_volumes(table: HeaderTable, policy: GeometryPolicy) -> tuple[list[Found
         ``FoundVolume.error``. Frames that the policy left out are in `skipped`.
     """
     volumes = [volume for rows in group_rows(table, policy) for volume in volumes_of_group(table, rows, policy)]
+    volumes = _with_remnants(table, volumes)
     volumes.sort(key=lambda volume: _sort_key(table, volume))
+    left_out = [row for volume in volumes for row in volume.dropped]
+    if not left_out:
+        return volumes, []
     kept = {str(table["path"][row]) for volume in volumes for row in volume.used_rows}
-    dropped = dict.fromkeys(str(table["path"][row]) for volume in volumes for row in volume.dropped)
+    dropped = dict.fromkeys(str(table["path"][row]) for row in left_out)
     reason = "another frame has its position and policy.duplicates is 'first'"
     return volumes, [Skipped(path, "duplicate", reason) for path in dropped if path not in kept]
+
+
+def _with_remnants(table: HeaderTable, volumes: Sequence[FoundVolume]) -> list[FoundVolume]:
+    """Tell each volume of the few other frames of its series that are unlike it: they may be what it lacks."""
+    by_series: dict[bytes, list[FoundVolume]] = {}
+    for volume in volumes:
+        by_series.setdefault(bytes(table["series_instance_uid"][volume.used_rows[0]]), []).append(volume)
+    told = []
+    for volume in volumes:
+        others = [v for v in by_series[bytes(table["series_instance_uid"][volume.used_rows[0]])] if v is not volume]
+        count = len(volume.used_rows)
+        few = [v for v in others if len(v.used_rows) <= FEW * count and v.rows.shape[-1] < volume.rows.shape[-1]]
+        told.append(replace(volume, notes=(*volume.notes, *(_remnant_note(table, volume, v) for v in few))))
+    return told
+
+
+def _remnant_note(table: HeaderTable, volume: FoundVolume, other: FoundVolume) -> str:
+    mine, theirs = int(volume.used_rows[0]), int(other.used_rows[0])
+    differ = []
+    if (table["rows"][mine], table["columns"][mine]) != (table["rows"][theirs], table["columns"][theirs]):
+        differ.append("size")
+    if volume.geometry.has_positions and not other.geometry.has_positions:
+        differ.append("having no usable position")
+    elif not np.allclose(table["image_orientation"][mine], table["image_orientation"][theirs], atol=1e-3):
+        differ.append("orientation")
+    if not np.allclose(table["pixel_spacing"][mine], table["pixel_spacing"][theirs], rtol=1e-3, equal_nan=True):
+        differ.append("pixel spacing")
+    if not differ:
+        differ = [name for name in ("image_type", "sop_class_uid") if table[name][mine] != table[name][theirs]]
+    count = len(other.used_rows)
+    names = listed(file_name(table, row) for row in other.used_rows)
+    return (
+        f"{count} other {'frame' if count == 1 else 'frames'} of this series ({names}), unlike these in "
+        f"{', '.join(differ) or 'their headers'}, {'is' if count == 1 else 'are'} a volume of their own"
+    )
 
 
 def _sort_key(table: HeaderTable, volume: FoundVolume) -> tuple[object, ...]:
@@ -44,4 +91,5 @@ def _sort_key(table: HeaderTable, volume: FoundVolume) -> tuple[object, ...]:
         -int(np.prod(volume.rows.shape)),
         # File order must never matter: what remains is decided by content.
         bytes(table["sop_instance_uid"][row]),
+        int(table["frame"][row]),
     )

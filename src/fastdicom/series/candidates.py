@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,10 @@ class Candidate:
     """(N, 3) gradient directions; the same."""
 
     def ordered_codes(self) -> tuple[Codes, int]:
-        """(index on the axis of each frame, number of indices)."""
+        """(index on the axis of each frame, number of indices); one index where some frames have no value."""
+        missing = np.isnan(self.values) if self.values.dtype.kind == "f" else self.values == INT_MISSING
+        if missing.any() and self.labels is None:
+            return np.zeros(len(self.values), dtype=np.int64), 1
         codes = codes_of(self.values)
         return codes, int(codes.max()) + 1
 
@@ -112,17 +115,20 @@ def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidat
     b_value = table["diffusion_b_value"][rows]
     if np.isnan(b_value).all():
         return
-    weighting = {"labels": b_value, "directions": table["diffusion_gradient_orientation"][rows]}
+    direction = table["diffusion_gradient_orientation"][rows]
     yield Candidate("b", "diffusion_b_value", b_value, "s/mm2", labels=b_value)
-    pair = codes_of(np.column_stack([b_value, weighting["directions"]]))
+    pair = codes_of(np.column_stack([b_value, direction]))
+    if not pair.any():
+        return
     first = np.unique(pair, return_index=True)[1]
     earliest = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(earliest, pair, table["instance_number"][rows])
     # By b-value, then as measured; equal numbers are told apart by the direction, never by the order of the files.
-    keys = (*np.nan_to_num(weighting["directions"][first]).T, earliest, b_value[first])
+    keys = (*np.nan_to_num(direction[first]).T, earliest, b_value[first])
     place = np.empty(len(first), dtype=np.int64)
     place[np.lexsort(keys)] = np.arange(len(first))
-    yield Candidate("b", "diffusion_b_value", place[pair], "s/mm2", **weighting)
+    measured = Candidate("b", "diffusion_b_value", place[pair], "s/mm2", labels=b_value, directions=direction)
+    yield measured
     orders: list[NDArray[np.float64]] = []
     for name in ("temporal_position_identifier", "temporal_position_index", "acquisition_number"):
         values = table[name][rows]
@@ -130,7 +136,7 @@ def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidat
     orders += [candidate.values for candidate in _clock_times(table, rows)]
     number = instance_numbers(table, rows)
     for values in orders if number is None else [*orders, number]:
-        yield Candidate("b", "diffusion_b_value", values, "s/mm2", ranked=True, only_ranked=True, **weighting)
+        yield replace(measured, values=values, ranked=True, only_ranked=True)
 
 
 def complex_component(table: HeaderTable, rows: NDArray[np.int64]) -> tuple[Codes, NDArray[Any]]:
@@ -156,7 +162,7 @@ def complex_component(table: HeaderTable, rows: NDArray[np.int64]) -> tuple[Code
 
 
 def instance_numbers(table: HeaderTable, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """InstanceNumber of each row where it tells all rows apart, else None (tiles and frames share that of their file)."""
+    """InstanceNumber of each row where it tells all rows apart, else None (tiles share that of their file)."""
     number = table["instance_number"][rows]
     if np.any(number == INT_MISSING) or len(np.unique(number)) < len(number):
         return None

@@ -143,6 +143,8 @@ def _without_aliases(found: list[tuple[Candidate, Codes, int]]) -> list[tuple[Ca
 def _exact_grid(
     chosen: tuple[tuple[Candidate, Codes, int], ...], rows: NDArray[np.int64], cells: _Cells
 ) -> Grid | None:
+    # Time turns slowest, as it was acquired; what is measured at each time turns faster.
+    chosen = tuple(sorted(chosen, key=lambda item: item[0].name not in ("t", "acquisition")))
     sizes = [size for _, _, size in chosen]
     names = {candidate.name for candidate, _, _ in chosen}
     if int(np.prod(sizes)) != cells.repeats or len(names) < len(chosen):
@@ -151,7 +153,7 @@ def _exact_grid(
     if grid is None:
         return None
     dimensions = [candidate.dimension(codes, size) for candidate, codes, size in chosen]
-    return Grid(grid, tuple(d for d in dimensions if d is not None))
+    return Grid(grid, tuple(dimensions)) if all(dimensions) else None  # type: ignore[arg-type]
 
 
 def _ranked_grid(
@@ -171,13 +173,12 @@ def _ranked_grid(
     if rank is None:
         return None
     length = cells.repeats // product
-    last = ranked.dimension(rank, length)
-    if last is None:
-        return None
-    dimensions = [candidate.dimension(codes, extent) for candidate, codes, extent in chosen]
-    # Time turns slowest, as it was acquired; what is measured at each time turns faster.
+    dimensions = [ranked.dimension(rank, length)]
+    dimensions += [candidate.dimension(codes, extent) for candidate, codes, extent in chosen]
     grid = _filled([rank, *(codes for _, codes, _ in chosen)], [length, *sizes], rows, cells)
-    return None if grid is None else Grid(grid, (last, *(d for d in dimensions if d is not None)))
+    if grid is None or not all(dimensions):
+        return None
+    return Grid(grid, tuple(dimensions))  # type: ignore[arg-type]
 
 
 def _filled(codes: list[Codes], sizes: list[int], rows: NDArray[np.int64], cells: _Cells) -> NDArray[np.int64] | None:

@@ -19,6 +19,9 @@ from fastdicom.testing.spec import SeriesSpec
 
 __all__ = ["PixelValue", "pixel_values"]
 
+NO_OPERATION = b"\x80\x80"
+"""Bytes behind the end of a stream: RLE takes 128 for nothing (PS3.5 G.3.1), other decoders have stopped before."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelValue:
@@ -73,9 +76,12 @@ def _native(spec: SeriesSpec, frames: NDArray[Any], wanted: list[int]) -> PixelV
 def _encapsulated(spec: SeriesSpec, streams: list[bytes]) -> PixelValue:
     value, tables = encapsulate(streams, spec)
     native = -(-len(streams) * spec.pixel_format.frame_bits // 16) * 2
-    if len(value) - len(SEQUENCE_DELIMITER) == native and spec.offset_table != "extended":
-        # Pixel data exactly as long as uncompressed ones make readers suspicious; one more item header is as legal.
-        value, tables = encapsulate(streams, replace(spec, fragments_per_frame=spec.fragments_per_frame + 1))
+    if len(value) - len(SEQUENCE_DELIMITER) == native:
+        # As long as uncompressed pixels by chance: readers warn of a wrong transfer syntax. Make it longer.
+        if spec.offset_table == "extended":
+            value, tables = encapsulate([*streams[:-1], streams[-1] + NO_OPERATION], spec)
+        else:
+            value, tables = encapsulate(streams, replace(spec, fragments_per_frame=spec.fragments_per_frame + 1))
     elements = [(keyword, "OV", table, False) for keyword, table in tables.items()]
     elements.append(("PixelData", "OB", value, True))
     attributes: dict[str, Any] = {}
@@ -95,7 +101,7 @@ def _compressed(spec: SeriesSpec, frames: NDArray[Any], order: list[int]) -> Ite
     codec = CODECS[spec.transfer_syntax_uid]
 
     def compress(frame: int) -> bytes:
-        if codec.converts_colour:
+        if False:
             stream, frames[frame] = encode_frame(frames[frame], spec)
         else:
             stream, decoded = encode_frame(samples_in_file(frames[frame], fmt), spec)

@@ -1,0 +1,56 @@
+"""The last choices before work begins: a window from the voxels, and how a volume is cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastdicom.blocks import read_block
+from fastdicom.catalog import CatalogEntry
+from fastdicom.plan import VolumePlan, Window
+from fastdicom.planner import PlanOptions, build_plan, needs_auto_window
+
+__all__ = ["default_chunks", "make_plan", "z_blocks"]
+
+DEFAULT_CHUNK_BYTES = 32 * 2**20
+"""Bytes of a lazy chunk: large enough that Dask's half millisecond a task is nothing, small enough for many at once."""
+
+
+def make_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
+    """The plan of an entry, its window found from the voxels where that was asked for or there is no other."""
+    plan = build_plan(entry, options)
+    return plan.with_window(_auto_window(entry, options)) if needs_auto_window(plan, options.window) else plan
+
+
+def _auto_window(entry: CatalogEntry, options: PlanOptions) -> Window:
+    from fastdicom.kernels import auto_window
+
+    plan = build_plan(entry, replace(options, values="modality", window=None, dtype=None))
+    flat = np.flatnonzero(plan.slices["file"] >= 0)
+    sample = flat[np.unique(np.linspace(0, len(flat) - 1, 9).astype(int))]
+    places = [tuple(int(k) for k in np.unravel_index(number, plan.outer_shape)) for number in sample]
+    center, width = auto_window(np.stack([read_block(plan, place) for place in places]))
+    return Window(center, width, "LINEAR_EXACT")
+
+
+def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
+    """Whole slices, as many along z as make about 32 MiB; extra dimensions one by one."""
+    frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
+    depth = max(1, min(plan.outer_shape[-1], DEFAULT_CHUNK_BYTES // max(1, frame)))
+    return (*(1,) * (plan.n_outer - 1), depth, *plan.frame_shape)
+
+
+def z_blocks(plan: VolumePlan, workers: int, *, least: int = 1) -> list[tuple[Any, ...]]:
+    """Split the slices of a plan into blocks of neighbours: several for each worker, so that they end together."""
+    total = max(1, int(np.prod(plan.outer_shape)))
+    depth = max(least, min(plan.outer_shape[-1], -(-total // (8 * workers))))
+    return list(_blocks_of(plan.outer_shape, depth))
+
+
+def _blocks_of(outer_shape: tuple[int, ...], depth: int) -> Iterator[tuple[Any, ...]]:
+    for before in np.ndindex(*outer_shape[:-1]):
+        for start in range(0, outer_shape[-1], depth):
+            yield (*before, slice(start, min(start + depth, outer_shape[-1])))
