@@ -1,33 +1,52 @@
-"""Run by test_numba.py in processes of its own: waits for a moment, then calls compiled functions and checks them."""
+"""Run by test_numba.py in processes of its own: waits for a moment, then calls compiled functions and checks them.
+
+Each process calls them in another order, so that all write machine code of one function for different dtypes at once,
+and the moment in which Numba's index names files that are not written yet is stretched: what happens once in thousands of
+starts then happens at every one, unless something keeps the writers apart.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 
+DTYPES = ["u2", "u1", "i4", "i2", "u4"]
 
-def main(start_at: float) -> None:
+
+def stretch_the_race() -> None:
+    from numba.core.caching import IndexDataCacheFile
+
+    load, save = IndexDataCacheFile._load_index, IndexDataCacheFile._save_data
+
+    def slow_load(self: object) -> object:
+        found = load(self)
+        time.sleep(0.02)
+        return found
+
+    def slow_save(self: object, name: str, data: object) -> None:
+        time.sleep(0.05)
+        save(self, name, data)
+
+    IndexDataCacheFile._load_index, IndexDataCacheFile._save_data = slow_load, slow_save
+
+
+def main(start_at: float, process: int) -> None:
     import numpy as np
 
     from fastdicom import kernels
 
+    stretch_the_race()
     while time.time() < start_at:
         time.sleep(0.0005)
-    stored = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-    for dtype, intercept in (("i2", -1024), ("f4", -0.5)):
-        out = np.empty(stored.shape, dtype)
-        kernels.rescale(stored, 12, 11, False, 1, intercept, out)
-        if not (out == stored.astype(float) + intercept).all():
-            raise SystemExit(f"wrong {dtype}")
-    mask = np.empty(stored.shape, np.bool_)
-    kernels.padding_mask(stored, 10, 20, mask)
-    if mask.sum() != 11:
-        raise SystemExit("wrong mask")
-    shown = np.empty(stored.shape, np.uint8)
-    kernels.window(stored, 2048, 4096, "LINEAR", shown)
-    if not (shown == np.rint(kernels.window_at(stored, 2048, 4096, "LINEAR"))).all():
-        raise SystemExit("wrong window")
+    turn = process % len(DTYPES)
+    for dtype in DTYPES[turn:] + DTYPES[:turn]:
+        values = np.arange(120, dtype=dtype).reshape(8, 15)
+        values[0, 0] = 115 - 2 * process
+        mask = np.empty(values.shape, np.bool_)
+        kernels.padding_mask(values, 10, 20, mask)
+        if not (mask == ((values >= 10) & (values <= 20))).all():
+            raise SystemExit(f"wrong mask of {dtype}")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), int(sys.argv[2]))

@@ -424,7 +424,7 @@ def test_rle_extremes() -> None:
     literal = bytes([127]) + bytes(range(128))
     frame = codecs.decode_frame("fastdicom.rle", _rle(bytes([128, 128]) + literal * 32 + b"\0\0\0"), fmt)
     np.testing.assert_array_equal(frame.reshape(32, 128), np.tile(np.arange(128), (32, 1)))
-    for bad in (zeros[:-2], zeros[:-1], literal * 31, b"", bytes([128]) * 1000):
+    for bad in (zeros[:-2], zeros[:-1], literal * 31, (literal * 32)[:-1], b"", bytes([128]) * 1000):
         with pytest.raises(DecodeError, match="RLE segment 0 of 1 ends before the 4096 pixels"):
             codecs.decode_frame("fastdicom.rle", _rle(bad), fmt, path="x.dcm", frame=3)
 
@@ -537,6 +537,28 @@ def test_native_equals_pydicom(data: st.DataObject) -> None:
         codecs.read_native_frame(reader, fmt, location, 0, raw, mask=False)
         codecs.mask_unused_bits_inplace(raw, codecs.unused_bits(fmt))
         np.testing.assert_array_equal(raw, expected[0])
+
+
+@pytest.mark.parametrize("vr", [b"OB", b"OW"])
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (2, 4), (3, 3, 3)])
+def test_big_endian_bytes_in_words(vr: bytes, shape: tuple[int, ...]) -> None:
+    """8-bit samples in OW are swapped in pairs, over the borders of frames of odd length. Oracle: pydicom."""
+    count = 5
+    volume = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+    pixels = volume.tobytes() + b"\0" * (volume.nbytes % 2)
+    fmt = format_of(BIG, volume[0], 8)
+    expected, _ = pydicom_decoder(BIG).as_array(
+        pixels, rows=shape[0], columns=shape[1], number_of_frames=count, samples_per_pixel=fmt.samples_per_pixel,
+        photometric_interpretation=fmt.photometric_interpretation, planar_configuration=0, bits_allocated=8,
+        bits_stored=8, pixel_representation=0, pixel_keyword="PixelData", pixel_vr=vr.decode(),
+    )  # fmt: skip
+    element = b"\x7f\xe0\x00\x10" + vr + b"\0\0" + struct.pack(">I", len(pixels))
+    reader, location = MemoryReader(element + pixels), PixelLocation(12, len(pixels), count)
+    out = np.zeros_like(volume)
+    for i in range(count):
+        codecs.read_native_frame(reader, fmt, location, i, out[i])
+    np.testing.assert_array_equal(out, expected)
+    assert np.array_equal(out, volume) == (vr == b"OB")
 
 
 class MemoryReader:
@@ -686,7 +708,6 @@ def test_bombs_are_refused_before_anything_is_allocated(number: int, data: bytes
 @pytest.mark.fuzz
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([50, 70, 80, 90, 201, 110]), st.data())
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # how imagecodecs drops OpenJPH errors
 def test_damaged_streams_end_in_an_image_or_a_typed_error(number: int, data: st.DataObject) -> None:
     image = smooth((24, 24), 8)
     fmt = format_of(number, image, 8)
@@ -698,17 +719,60 @@ def test_damaged_streams_end_in_an_image_or_a_typed_error(number: int, data: st.
         assert frame.shape == image.shape
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # how imagecodecs drops OpenJPH errors
-def test_errors_that_imagecodecs_drops_are_seen() -> None:
-    """Its OpenJPH loop prints them and returns what was in the array before."""
+def test_errors_that_imagecodecs_drops_are_raised() -> None:
+    """OpenJPH throws, imagecodecs prints that and returns a black image; in every thread of its own."""
     image = smooth((64, 48), 16)
     fmt, data = format_of(201, image, 16), encoded(201, image, 16)
-    header = parse_stream(data, fmt.transfer_syntax_uid)
-    decode = codecs.get_decoder("imagecodecs.htj2k").decode
-    for out in (None, np.zeros_like(image)):
-        np.testing.assert_array_equal(decode(data, fmt, header, out), image)
-        with pytest.raises(StreamError, match="stopped before the last row"):
-            decode(data[: len(data) // 2], fmt, header, out)
+
+    def damaged(seed: int) -> bytes:
+        stream, rng = bytearray(data), np.random.default_rng(seed)
+        stream[int(rng.integers(100, len(stream) - 5))] ^= int(rng.integers(1, 256))
+        return bytes(stream)
+
+    outcomes: dict[int, str] = {}
+
+    def work(seed: int) -> None:
+        try:
+            frame = codecs.decode_frame("imagecodecs.htj2k", damaged(seed), fmt)
+            outcomes[seed] = "black" if not frame[-1].any() else "image"
+        except DecodeError as error:
+            outcomes[seed] = "ojph" if "ojph error" in str(error) else "header"
+
+    previous = sys.unraisablehook
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(60)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = list(outcomes.values())
+        assert len(found) == 60
+        assert found.count("ojph") >= 3  # such errors do occur ...
+        assert found.count("image") >= 3  # ... and do not stick to the thread or to others
+        assert "black" not in found
+        np.testing.assert_array_equal(codecs.decode_frame("imagecodecs.htj2k", data, fmt), image)
+    finally:
+        sys.unraisablehook = previous
+
+
+def test_dropped_errors_of_others_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from fastdicom.codecs.dropped import raise_if_dropped, watch
+
+    passed = []
+    monkeypatch.setattr(sys, "unraisablehook", passed.append)
+    watch("some.module")
+    watch("some.module")
+    mine = SimpleNamespace(object="some.module._function", exc_value=ValueError("mine"))
+    other = SimpleNamespace(object="another.function", exc_value=ValueError("other"))
+    sys.unraisablehook(other)  # type: ignore[arg-type]
+    raise_if_dropped()
+    sys.unraisablehook(mine)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mine"):
+        raise_if_dropped()
+    raise_if_dropped()
+    assert passed == [other]
 
 
 @pytest.mark.fuzz

@@ -128,6 +128,14 @@ def test_without_a_usable_table_start_markers_tell_the_frames(frames: list[list[
     assert _read_all(reader, location, fmt) == [b"".join(f) for f in marked]
 
 
+def test_a_table_that_starts_late_would_lose_the_first_fragment() -> None:
+    frames = [[b"\xff\xd8\xff\xe0" + b"a" * 8, b"b" * 4], [b"\xff\xd8\xff\xe0" + b"c" * 4]]
+    reader, location = _sequence(frames)
+    data = bytearray(reader.data)
+    struct.pack_into("<I", data, PREFIX + 8, 8 + 12)
+    assert _read_all(MemoryReader(bytes(data)), location) == [b"".join(f) for f in frames]
+
+
 @pytest.mark.parametrize(
     ("uid", "start"),
     [

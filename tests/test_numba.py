@@ -273,8 +273,8 @@ def start_together(count: int, cache: Path) -> list[Any]:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     command = [sys.executable, str(HERE / "numba_worker.py"), repr(start_at)]
     workers = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for _ in range(count)
+        subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for i in range(count)
     ]
     return [(worker.communicate(timeout=180)[0], worker.returncode) for worker in workers]
 

@@ -14,11 +14,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
-from pydicom.data import get_testdata_files
 
 from fastdicom.headers import READER_WALK, HeaderTable, read_headers
 from fastdicom.types import FileRef
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.fuzz
 
 FULL = os.environ.get("FASTDICOM_FUZZ") == "full"
 DATA = Path(os.environ.get("FASTDICOM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 N_FILES = 50
 BATCH = 500
 MEMORY = 2 << 30
@@ -52,25 +54,26 @@ def limits() -> Iterator[None]:
 
 
 def header_of(path: str) -> bytes:
-    """A file up to a little behind the begin of its pixel data: what a mutation can break."""
+    """An image file up to a little behind the begin of its pixel data: what a mutation can break."""
     content = Path(path).read_bytes()
     table = read_headers([FileRef(path, len(content))])
-    end = int(table["pixel_offset"][0]) + 64 if len(table) else len(content)
-    return content[: min(end, 24 << 10)]
+    return content[: int(table["pixel_offset"][0]) + 64] if len(table) else b""
 
 
+@lru_cache(maxsize=1)
 def seeds() -> list[bytes]:
     """Headers of 50 different real files: as many kinds as there are, pydicom's own where there is no other data."""
-    files = [path for path in get_testdata_files("*") if Path(path).suffix in (".dcm", "")]
+    files = [str(path) for path in sorted(PYDICOM_FILES.rglob("*")) if path.is_file()]
     if DATA.is_dir():
         folders = sorted(path for path in DATA.glob("*/*/dicom") if path.parent.parent.name != "bad")
         files = [str(next(f for f in sorted(folder.rglob("*")) if f.is_file())) for folder in folders] + files
     found: dict[bytes, None] = {}
     for path in files:
         header = header_of(path)
-        if 400 < len(header) < 24 << 10 and (b"DICM" in header or header[:1] in (b"\x02", b"\x08")):
+        if 400 < len(header) < 16 << 10:
             found.setdefault(header)
-    return list(found)[:: max(1, len(found) // N_FILES)][:N_FILES]
+    assert len(found) >= N_FILES
+    return [list(found)[len(found) * k // N_FILES] for k in range(N_FILES)]
 
 
 def read_both(folder: Path, contents: list[bytes]) -> tuple[HeaderTable, HeaderTable]:

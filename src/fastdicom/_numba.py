@@ -24,7 +24,8 @@ The pattern for a module that has compiled code::
   kernel checks every length that comes from a file itself. Constants from module globals are frozen in.
 * A kernel may call kernels *of its own file*: only that file's content decides whether the cache is stale.
   They are inlined from source; no closures.
-* ``function.python`` is the undecorated function, helpers called from Python are plain Python; ``NUMBA_DISABLE_JIT=1`` runs that everywhere.
+* ``function.python`` is the undecorated function, and helpers called from Python are plain Python: a kernel can be
+  debugged and measured for coverage. ``NUMBA_DISABLE_JIT=1`` runs that everywhere.
 * Before fanning out to processes call :func:`warm_up`: not needed for safety, but it saves the workers waiting.
 
 The cache lies where Numba puts it: ``NUMBA_CACHE_DIR``, else ``__pycache__`` beside the module, else the user's cache

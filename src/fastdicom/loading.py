@@ -14,8 +14,9 @@ from fastdicom.blocks import Failure, read_block
 from fastdicom.errors import UsageError
 from fastdicom.execution import check_scheduler, check_workers, is_client, run_tasks
 from fastdicom.plan import VolumePlan
-from fastdicom.planner import PlanOptions
+from fastdicom.planner import PlanOptions, releases_gil
 from fastdicom.prepare import default_chunks, make_plan, z_blocks
+from fastdicom.processes import fill_from_processes, running_workers
 from fastdicom.progress import ProgressArgument, progress_bar
 from fastdicom.selection import SeriesArgument, entry_of
 from fastdicom.store.reading import is_store, open_store
@@ -23,6 +24,9 @@ from fastdicom.types import GeometryPolicy
 from fastdicom.volume import Volume
 
 __all__ = ["LazyBlocks", "load_volume", "open_volume"]
+
+
+PIXELS_WORTH_A_PROCESS = 20_000_000
 
 
 def load_volume(
@@ -200,11 +204,13 @@ def load_array(
     failures: list[Failure] | None = None,
 ) -> NDArray[Any]:
     """Every voxel of a plan in one array."""
-    out = np.empty(plan.shape, dtype=plan.dtype)
     blocks = z_blocks(plan, workers)
     frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
     with progress_bar(progress, "load", sum(frames), "frames") as advance:
-        if scheduler in (None, "threads", "synchronous"):
+        if _in_processes(plan, scheduler, workers):
+            return fill_from_processes(plan, blocks, workers, lambda k: advance(frames[k]), failures)
+        out = np.empty(plan.shape, dtype=plan.dtype)
+        if not is_client(scheduler):
             count = 1 if scheduler == "synchronous" else min(workers, len(blocks))
 
             def fill(number: int) -> list[Failure]:
@@ -217,15 +223,25 @@ def load_array(
             results = _in_threads(fill, len(blocks), count)
         else:
             task = partial(_block_task, plan, failures is not None)
-            parts = run_tasks(
-                task, blocks, scheduler=scheduler, workers=workers, on_result=lambda k: advance(frames[k])
-            )  # fmt: skip
+            parts = run_tasks(task, blocks, scheduler=scheduler, on_result=lambda k: advance(frames[k]))
             for index, (block, _) in zip(blocks, parts, strict=True):
                 out[index] = block
             results = [found for _, found in parts]
     if failures is not None:
         failures += [failure for found in results for failure in found]
     return out
+
+
+def _in_processes(plan: VolumePlan, scheduler: Any, workers: int) -> bool:
+    """Whether the blocks are made by other processes: asked for, or the only way to use the cores.
+
+    A decoder that holds the interpreter lock gains nothing from threads. Starting a process takes about as long as
+    decoding 20 million pixels, so smaller volumes stay here unless processes wait already.
+    """
+    if scheduler is not None or releases_gil(plan):
+        return bool(scheduler == "processes")
+    pixels = int(np.prod(plan.shape, dtype=np.int64))
+    return workers > 1 and (running_workers() > 0 or pixels > PIXELS_WORTH_A_PROCESS)
 
 
 def _block_task(plan: VolumePlan, report: bool, index: tuple[Any, ...]) -> tuple[NDArray[Any], list[Failure]]:

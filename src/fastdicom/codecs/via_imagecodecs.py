@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.colour import needs_rgb
+from fastdicom.codecs.dropped import raise_if_dropped, watch
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import (
     HTJ2K_SYNTAXES,
@@ -17,7 +17,6 @@ from fastdicom.codecs.streams import (
     JPEG_SYNTAXES,
     JPEGLS_SYNTAXES,
     JPEGXL_SYNTAXES,
-    StreamError,
     StreamHeader,
 )
 from fastdicom.types import PixelFormat
@@ -56,24 +55,10 @@ def _decode_htj2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out:
     if header is None or not header.lossless:
         # Irreversible streams overshoot, and imagecodecs' OpenJPH wraps 256 to 0 where OpenJPEG clips it to 255.
         return _decode_jpeg2k(data, fmt, header, out)
-    slot = _slot(out, header)
-    if slot is None:
-        itemsize = 1 if header.precision <= 8 else 2 if header.precision <= 16 else 4
-        slot = np.empty(fmt.frame_shape, f"{'i' if header.signed else 'u'}{itemsize}")
-    # imagecodecs drops the errors of OpenJPH inside its row loop and leaves the rest of the array as it was: a pattern
-    # in the last row shows it.
-    last = slot[-1].reshape(-1).view(np.uint8)
-    pattern = _pattern(last.size)
-    last[...] = pattern
-    raw = imagecodecs.htj2k_decode(data, out=slot)
-    if last.size >= 16 and np.array_equal(last, pattern):
-        raise StreamError("OpenJPH stopped before the last row; the code stream is damaged")
+    watch("imagecodecs._htj2k")
+    raw = imagecodecs.htj2k_decode(data, out=_slot(out, header))
+    raise_if_dropped()
     return to_stored(raw, fmt, header, out)
-
-
-def _pattern(nbytes: int) -> NDArray[np.uint8]:
-    """Bytes that no image has in a row."""
-    return (np.arange(nbytes, dtype=np.uint32) * np.uint32(2654435761) >> np.uint32(24)).astype(np.uint8)
 
 
 def _decode_jpeg2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:

