@@ -3,8 +3,8 @@
     python benchmarks/peers.py                       # 300 slices of 512 x 512, every syntax, 5 runs
     python benchmarks/peers.py --slices 50 --runs 2 --syntax native --syntax rle --no-write
 
-Every library loads the same files in a process of its own, the libraries in turn, run after run, so that a machine whose
-speed drifts is unfair to all alike. A process loads twice; the second load counts: page cache, compiled code and
+Every library loads the same files in a process of its own, the libraries in turn, run after run, so that a machine
+whose speed drifts is unfair to all alike. A process loads twice; the second load counts: page cache, compiled code and
 memory are warm for all. Values are compared with pydicom's: a peer that is fast and wrong is marked as wrong.
 
 Two limits are measured in the same run: reading the bytes of all files from several threads into one new array, and the
@@ -305,8 +305,7 @@ def summarise(key: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, A
 
 def machine() -> dict[str, Any]:
     versions = {}
-    for name in ("fastdicom-volume", "pydicom", "SimpleITK", "dicomsdl", "highdicom", "dicom-numpy", "monai", "imagecodecs",
-                 "pylibjpeg-openjpeg", "numpy", "numba"):  # fmt: skip
+    for name in [distribution for distribution, _ in PEERS.values()] + ["imagecodecs", "numpy", "numba"]:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -353,9 +352,9 @@ def notes(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
         f"{report['slices']} slices of {report['size']} x {report['size']}, 16 bits, {about['cores']} cores "
-        f"({about['processor']}), Python {about['python']}; median of {report['runs']} runs, second load of each process. "
-        f"{versions}. Limit: bare multi-threaded reads of the same bytes into a new array, or the codec's own time on one "
-        "core divided by the cores."
+        f"({about['processor']}), Python {about['python']}; median of {report['runs']} runs, second load of each "
+        f"process. {versions}. Limit: bare multi-threaded reads of the same bytes into a new array, or the codec's own "
+        "time on one core divided by the cores."
     )
 
 

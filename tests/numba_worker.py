@@ -1,12 +1,13 @@
 """Run by test_numba.py in processes of its own: waits for a moment, then calls compiled functions and checks them.
 
 Each process calls them in another order, so that all write machine code of one function for different dtypes at once,
-and the moment in which Numba's index names files that are not written yet is stretched: what happens once in thousands of
-starts then happens at every one, unless something keeps the writers apart.
+and the moments in which Numba's index names files that are not written yet are stretched at random: a crash that comes
+once in thousands of starts then comes every few, unless something keeps the writers apart.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 
@@ -20,11 +21,11 @@ def stretch_the_race() -> None:
 
     def slow_load(self: object) -> object:
         found = load(self)
-        time.sleep(0.02)
+        time.sleep(0.05 * random.random())
         return found
 
     def slow_save(self: object, name: str, data: object) -> None:
-        time.sleep(0.05)
+        time.sleep(0.3 * random.random())
         save(self, name, data)
 
     IndexDataCacheFile._load_index, IndexDataCacheFile._save_data = slow_load, slow_save

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from header_tables import AXIAL
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.spatial.transform import Rotation
 
 from fastdicom import geometry
+from header_tables import AXIAL
 
 rotations = st.tuples(*[st.floats(-3, 3)] * 3).map(lambda v: Rotation.from_rotvec(v).as_matrix())
 positions_1d = st.lists(st.floats(-300, 300), min_size=2, max_size=40).map(np.array)

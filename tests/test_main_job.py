@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DATA_ROOT
 
 import fastdicom
+from conftest import DATA_ROOT
 
 pytestmark = pytest.mark.realdata
 
-HTJ2K_AND_JPEG_XL = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.110")
 UNTRANSCODED = {
     # What pydicom (JPEG XL) or GDCM (both) cannot decode has a twin with the same slices, uncompressed.
     "derived/ts-htj2k201-signed/transcoded": "derived/ts-htj2k201-signed/original",
@@ -113,11 +112,12 @@ def test_order_voxels_and_geometry_are_those_of_simpleitk(job: Job) -> None:
     ours = job.volume.to_sitk()
     assert ours.GetSize() == theirs.GetSize()
     np.testing.assert_allclose(ours.GetOrigin(), theirs.GetOrigin(), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(ours.GetSpacing(), theirs.GetSpacing(), rtol=0, atol=1e-6)
+    # Written cosines are rounded, so they are not quite of unit length: a part in a million.
+    np.testing.assert_allclose(ours.GetSpacing(), theirs.GetSpacing(), rtol=1e-6, atol=0)
     np.testing.assert_allclose(ours.GetDirection(), theirs.GetDirection(), rtol=0, atol=1e-6)
-    pixels = sitk.GetArrayFromImage(theirs)
-    np.testing.assert_allclose(sitk.GetArrayFromImage(ours), pixels, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(job.volume.array, pixels, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(ours), job.volume.array)
+    if "odd-rescale-varies" not in str(job.folder):  # ITK gives all slices the integer type of the first
+        np.testing.assert_allclose(job.volume.array, sitk.GetArrayViewFromImage(theirs), rtol=1e-6, atol=1e-6)
     last = [n - 1 for n in job.volume.shape[:3]]
     for z in (0, last[0]):
         # ITK's grid is orthogonal: where rounded positions lean to a side, its last slice is not at Image Position.
@@ -127,14 +127,15 @@ def test_order_voxels_and_geometry_are_those_of_simpleitk(job: Job) -> None:
             for x in (0, last[2]):
                 placed = job.volume.affine @ [z, y, x, 1.0]
                 point = theirs.TransformIndexToPhysicalPoint((x, y, z))
-                np.testing.assert_allclose(placed[:3], point, rtol=0, atol=1e-4 + leaning)
+                np.testing.assert_allclose(placed[:3], point, rtol=0, atol=1e-3 + leaning)
 
 
 def test_the_affine_puts_each_slice_at_its_image_position(job: Job) -> None:
     import pydicom
 
     volume, plan = job.volume, job.volume.plan
-    tolerance = max(0.01 * volume.spacing[0], 0.05)  # the rule for "regular": positions are rounded
+    # Each slice is that near to the best line; the affine starts at the first slice, which may lie on the other side.
+    tolerance = 2 * max(0.01 * volume.spacing[0], 0.05)
     for k, record in enumerate(plan.slices):
         ds = pydicom.dcmread(plan.files[record["file"]].locator, stop_before_pixels=True)
         placed = volume.affine @ [k, 0, 0, 1.0]

@@ -98,8 +98,6 @@ def assert_same(compiled: HeaderTable, plain: HeaderTable, contents: list[bytes]
         same = (a == b) | ((a != a) & (b != b))
         if not same.all():
             row = int(np.argwhere(~same)[0][0])
-            which = int(Path(str(plain["path"][row])).name)
-            Path("/tmp/fuzz-failure").write_bytes(contents[which]) if FULL else None
             raise AssertionError(f"{name}: walk {a[row]!r}, pydicom {b[row]!r} ({plain['path'][row]})")
     accounted = {*map(str, plain["path"]), *(item.path for item in plain.skipped)}
     assert len(accounted) == len(contents)
@@ -133,7 +131,9 @@ def prefixes() -> Iterator[bytes]:
 
 LENGTHS = (0, 1, 7, 0xFFFE, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF)
 TAGS = (0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD, 0x7FE0_0010, 0x0002_0010, 0x0008_0005, 0x5200_9230, 0x0019_0010)
-VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV zz".split()
+VRS = (
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV zz".split()
+)
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -180,7 +180,7 @@ def test_every_prefix_of_real_headers(tmp_path: Path) -> None:
 
 def test_random_mutations(tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
-    for batch in batches(mutations(100_000 if FULL else 2_000)):
+    for batch in batches(mutations(100_000 if FULL else 1_500)):
         seen += run(tmp_path, batch)
     print(seen)
     assert seen["walk"] > 0

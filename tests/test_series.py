@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from header_tables import header_table, joined, shuffled, stack_table
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -18,6 +17,7 @@ from fastdicom.geometry import affine_of
 from fastdicom.headers import HeaderTable
 from fastdicom.series import FoundVolume, find_volumes, spacing_tolerance
 from fastdicom.types import GeometryPolicy, Skipped
+from header_tables import header_table, joined, shuffled, stack_table
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,10 @@ def test_a_mixture_of_two_series_is_two_volumes(first: Stack, second: Stack, dif
     volumes, _ = found(table)
     assert len(volumes) == 2
     for stack in (first, second):
-        match = min(volumes, key=lambda v: np.abs(v.geometry.affine - stack.affine).max())
+        match = min(
+            volumes,
+            key=lambda v: (np.abs(v.geometry.affine - stack.affine).max() > 1e-6, v.rows.size != len(stack.positions)),
+        )
         assert match.error is None
         assert match.rows.shape == (len(stack.positions),)
         assert match.geometry.tilt_deg == pytest.approx(stack.tilt, abs=1e-6)
@@ -520,9 +523,9 @@ def test_grouping_and_sorting_100_000_rows_takes_less_than_a_second(series: int,
     table = shuffled(joined(*parts), 0)
     seconds = []
     for _ in range(3):  # the machine may be busy with something else
-        start = time.perf_counter()
+        start = time.process_time()
         volumes, _ = find_volumes(table, GeometryPolicy())
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert len(volumes) == series
     assert sum(v.rows.size for v in volumes) == len(table) == 100_000
     assert min(seconds) < 1.0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA_ROOT
-from nifti_references import CORNER_MM, agreement, nifti_files, run_dcm2niix
 
 import fastdicom
+from conftest import DATA_ROOT
 from fastdicom import GeometryPolicy
+from nifti_references import CORNER_MM, agreement, nifti_files, run_dcm2niix
 
 pytestmark = pytest.mark.realdata
 

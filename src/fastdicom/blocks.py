@@ -21,7 +21,8 @@ from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
 from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated
 from fastdicom.frames.base import DEFLATED
 from fastdicom.kernels import apply_table, container_values, lut_at, rescale
-from fastdicom.plan import PlannedFile, VolumePlan
+from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
+from fastdicom.region import Region
 from fastdicom.sources import open_reader
 from fastdicom.types import ByteReader, PixelFormat
 
@@ -104,7 +105,7 @@ def read_block(
     PixelDataError, DecodeError, FileChangedError, SourceError, ValuesError
         A frame cannot be produced; the message names the file.
     """
-    region = _Region.of(plan.shape, plan.n_outer, index or ())
+    region = Region.of(plan.shape, plan.n_outer, index or ())
     block = np.empty(region.full_shape, dtype=plan.dtype) if out is None else out.reshape(region.full_shape)
     if out is not None and (out.dtype != plan.dtype or not np.may_share_memory(block, out)):
         raise ValuesError(
@@ -116,65 +117,10 @@ def read_block(
     return out if out is not None else block.reshape(region.shape)
 
 
-@dataclass(frozen=True)
-class _Region:
-    """A basic index, resolved: which slices, and which part of each."""
-
-    slices: NDArray[np.int64]
-    """Flat numbers of the wanted slices, in order of the block."""
-    inner: tuple[slice, ...]
-    """y, x[, c] with positive steps resolved against the frame; `flip` says which axes are then reversed."""
-    whole_frame: bool
-    rows: slice | None
-    """A band of whole rows, where that is all that is wanted of a frame."""
-    frame_shape: tuple[int, ...]
-    full_shape: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], n_outer: int, index: Index) -> _Region:
-        index = index if isinstance(index, tuple) else (index,)
-        if any(item is Ellipsis for item in index):
-            where = next(k for k, item in enumerate(index) if item is Ellipsis)
-            missing = len(shape) - len(index) + 1
-            index = (*index[:where], *[slice(None)] * missing, *index[where + 1 :])
-        if len(index) > len(shape):
-            raise IndexError(f"{len(index)} indices for an array of {len(shape)} dimensions")
-        index = (*index, *[slice(None)] * (len(shape) - len(index)))
-        places = [np.arange(length)[_as_slice(item, length)] for item, length in zip(index, shape, strict=True)]
-        outer = np.ix_(*places[:n_outer]) if n_outer else ()
-        slices = np.ravel_multi_index(outer, shape[:n_outer]).ravel() if n_outer else np.zeros(1, np.int64)
-        inner = tuple(
-            slice(*_as_slice(item, length).indices(length))
-            for item, length in zip(index[n_outer:], shape[n_outer:], strict=True)
-        )
-        inner = tuple(slice(s.start, None if s.step < 0 and s.stop < 0 else s.stop, s.step) for s in inner)
-        full = [
-            len(p) == length and s.step == 1
-            for p, length, s in zip(places[n_outer:], shape[n_outer:], inner, strict=True)
-        ]
-        band = all(full[1:]) and inner[0].step == 1 and not full[0]
-        full_shape = tuple(len(place) for place in places)
-        kept = tuple(n for n, item in zip(full_shape, index, strict=True) if isinstance(item, slice))
-        return cls(
-            slices, inner, all(full), inner[0] if band else None, full_shape[n_outer:], full_shape, kept
-        )  # fmt: skip
-
-
-def _as_slice(item: Any, length: int) -> slice:
-    if isinstance(item, slice):
-        return item
-    place = int(item)
-    if not -length <= place < length:
-        raise IndexError(f"index {place} is out of bounds for an axis of {length}")
-    place %= length
-    return slice(place, place + 1)
-
-
 class _Worker:
     """Produces the wanted slices of one block, file by file."""
 
-    def __init__(self, plan: VolumePlan, region: _Region, stats: BlockStats, failures: list[Failure] | None) -> None:
+    def __init__(self, plan: VolumePlan, region: Region, stats: BlockStats, failures: list[Failure] | None) -> None:
         self.plan = plan
         self.region = region
         self.stats = stats
@@ -186,17 +132,17 @@ class _Worker:
     def run(self, targets: NDArray[Any]) -> None:
         if targets.size == 0:
             return
-        records = self.plan.slices[self.region.slices]
-        order = np.lexsort((records["frame"], records["file"]))  # each file is opened once, its frames in order
-        absent = int(np.searchsorted(records["file"][order], 0))
+        table = self.plan.slices[self.region.slices]
+        order = np.lexsort((table["frame"], table["file"]))  # each file is opened once, its frames in order
+        absent = int(np.searchsorted(table["file"][order], 0))
         for place in order[:absent]:
             targets[place] = self.plan.fill_value
-        for file_index, places in _runs(records["file"], order[absent:]):
+        # Plain tuples: reading a field of a NumPy record costs as much as a system call.
+        records = [SliceRecord._make(record) for record in table.tolist()]
+        for file_index, places in _runs(table["file"], order[absent:]):
             self._one_file(file_index, places, records, targets)
 
-    def _one_file(
-        self, file_index: int, places: NDArray[np.int64], records: NDArray[Any], targets: NDArray[Any]
-    ) -> None:
+    def _one_file(self, file_index: int, places: list[int], records: list[SliceRecord], targets: NDArray[Any]) -> None:
         planned = self.plan.files[file_index]
         started = perf_counter_ns()
         try:
@@ -204,7 +150,7 @@ class _Worker:
                 self.stats.open_ns += perf_counter_ns() - started
                 self.stats.files_opened += 1
                 _check_unchanged(planned, reader)
-                pixels = self._pixel_reader(reader, planned, int(records["format"][places[0]]))
+                pixels = self._pixel_reader(reader, planned, records[places[0]].format)
                 for place in places:
                     with self._reporting(planned, records[place], int(self.region.slices[place]), targets[place]):
                         self._one_slice(pixels, planned, records[place], targets[place])
@@ -212,15 +158,17 @@ class _Worker:
             for place in places:
                 self._fail(error, planned, records[place], int(self.region.slices[place]), targets[place])
 
-    def _reporting(self, planned: PlannedFile, record: Any, flat: int, target: NDArray[Any]) -> _Reporting:
+    def _reporting(self, planned: PlannedFile, record: SliceRecord, flat: int, target: NDArray[Any]) -> _Reporting:
         return _Reporting(self, planned, record, flat, target)
 
-    def _fail(self, error: FastDicomError, planned: PlannedFile, record: Any, flat: int, target: NDArray[Any]) -> None:
+    def _fail(
+        self, error: FastDicomError, planned: PlannedFile, record: SliceRecord, flat: int, target: NDArray[Any]
+    ) -> None:
         if self.failures is None:
             raise error
         index = tuple(int(k) for k in np.unravel_index(flat, self.plan.outer_shape))
         kind = type(error).__name__
-        self.failures.append(Failure(index, planned.locator, int(record["frame"]), kind, str(error)))
+        self.failures.append(Failure(index, planned.locator, record.frame, kind, str(error)))
         target[...] = self.plan.fill_value
 
     def _pixel_reader(self, reader: ByteReader, planned: PlannedFile, format_index: int) -> ByteReader:
@@ -229,8 +177,8 @@ class _Worker:
             return reader
         return inflate(reader, planned.location, fmt, path=planned.locator)
 
-    def _one_slice(self, reader: ByteReader, planned: PlannedFile, record: Any, target: NDArray[Any]) -> None:
-        fmt = self.plan.formats[record["format"]]
+    def _one_slice(self, reader: ByteReader, planned: PlannedFile, record: SliceRecord, target: NDArray[Any]) -> None:
+        fmt = self.plan.formats[record.format]
         tiled = (fmt.rows, fmt.columns) != self.plan.frame_shape[:2]
         self.stats.frames += 1
         if not tiled and target.flags.c_contiguous and (self.region.whole_frame or self._is_band(fmt)):
@@ -239,7 +187,7 @@ class _Worker:
             self._values(slot, fmt, record, target, planned)
             return
         stored = self._whole_frame(reader, planned, record, fmt, keep=tiled)
-        row, column = int(record["tile_row"]), int(record["tile_column"])
+        row, column = record.tile_row, record.tile_column
         tile = stored[row : row + self.plan.frame_shape[0], column : column + self.plan.frame_shape[1]]
         if self.region.whole_frame and target.flags.c_contiguous:
             self._values(tile, fmt, record, target, planned)
@@ -267,9 +215,9 @@ class _Worker:
         return self.scratch[key]
 
     def _whole_frame(
-        self, reader: ByteReader, planned: PlannedFile, record: Any, fmt: PixelFormat, *, keep: bool
+        self, reader: ByteReader, planned: PlannedFile, record: SliceRecord, fmt: PixelFormat, *, keep: bool
     ) -> NDArray[Any]:
-        key = (int(record["file"]), int(record["frame"]))
+        key = (record.file, record.frame)
         if self.decoded is not None and self.decoded[0] == key:
             return self.decoded[1]
         stored = np.empty(fmt.frame_shape, fmt.stored_dtype)
@@ -281,14 +229,14 @@ class _Worker:
         self,
         reader: ByteReader,
         planned: PlannedFile,
-        record: Any,
+        record: SliceRecord,
         fmt: PixelFormat,
         out: NDArray[Any],
         rows: slice | None,
     ) -> None:
         """Stored values of one frame, or of a band of its rows, into `out`."""
-        frame = int(record["frame"])
-        decoder = self.plan.decoders[record["format"]]
+        frame = record.frame
+        decoder = self.plan.decoders[record.format]
         started = perf_counter_ns()
         if decoder == NATIVE and not is_encapsulated(fmt.transfer_syntax_uid):
             # The rescale kernel clears the bits above High Bit on its way: no pass of its own for that.
@@ -310,17 +258,15 @@ class _Worker:
         self.stats.bytes_read += len(data)
         self.stats.count_decoder(decoder, done - read)
 
-    def _is_rescaled(self, fmt: PixelFormat, record: Any) -> bool:
+    def _is_rescaled(self, fmt: PixelFormat, record: SliceRecord) -> bool:
         """Whether the values of this slice go through the rescale kernel."""
-        if self.plan.values not in ("modality", "suv") or fmt.samples_per_pixel > 1 or record["modality_lut"] >= 0:
+        if self.plan.values not in ("modality", "suv") or fmt.samples_per_pixel > 1 or record.modality_lut >= 0:
             return False
-        plain = (
-            record["slope"] == 1.0 and record["intercept"] == 0.0 and fmt.bits_stored == 8 * fmt.stored_dtype.itemsize
-        )
+        plain = record.slope == 1.0 and record.intercept == 0.0 and fmt.bits_stored == 8 * fmt.stored_dtype.itemsize
         return not (plain and fmt.stored_dtype == self.plan.dtype)
 
     def _values(
-        self, stored: NDArray[Any], fmt: PixelFormat, record: Any, target: NDArray[Any], planned: PlannedFile
+        self, stored: NDArray[Any], fmt: PixelFormat, record: SliceRecord, target: NDArray[Any], planned: PlannedFile
     ) -> None:
         """Stored values to the values asked for, into `target` (which may be the same memory)."""
         started = perf_counter_ns()
@@ -328,34 +274,34 @@ class _Worker:
         if plan.values == "display":
             self._display(stored, fmt, record, target)
         elif self._is_rescaled(fmt, record):
-            native = plan.decoders[record["format"]] == NATIVE
+            native = plan.decoders[record.format] == NATIVE
             high_bit = fmt.high_bit if native else fmt.bits_stored - 1
             bits = (fmt.bits_stored, high_bit) if fmt.stored_dtype.kind != "f" else (0, 0)
             signed = bool(fmt.pixel_representation)
-            lost = rescale(stored, *bits, signed, float(record["slope"]), float(record["intercept"]), target)
+            lost = rescale(stored, *bits, signed, record.slope, record.intercept, target)
             _refuse_lost(lost, plan, record, planned)
-        elif record["modality_lut"] >= 0 and plan.values in ("modality", "suv") and fmt.samples_per_pixel == 1:
+        elif record.modality_lut >= 0 and plan.values in ("modality", "suv") and fmt.samples_per_pixel == 1:
             apply_table(stored, self._modality_table(fmt, record), target)
         elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
             _copy_exactly(stored, target, planned)
         self.stats.values_ns += perf_counter_ns() - started
 
-    def _modality_table(self, fmt: PixelFormat, record: Any) -> NDArray[Any]:
-        key = ("modality", int(record["format"]), int(record["modality_lut"]))
+    def _modality_table(self, fmt: PixelFormat, record: SliceRecord) -> NDArray[Any]:
+        key = ("modality", record.format, record.modality_lut)
         if key not in self.tables:
-            lut = self.plan.luts[record["modality_lut"]]
+            lut = self.plan.luts[record.modality_lut]
             domain = container_values(
                 fmt.stored_dtype, fmt.bits_stored, fmt.bits_stored - 1, fmt.pixel_representation == 1
             )
             self.tables[key] = lut_at(domain, lut.first_mapped, lut.values).astype(self.plan.dtype)
         return self.tables[key]
 
-    def _display(self, stored: NDArray[Any], fmt: PixelFormat, record: Any, target: NDArray[Any]) -> None:
+    def _display(self, stored: NDArray[Any], fmt: PixelFormat, record: SliceRecord, target: NDArray[Any]) -> None:
         plan = self.plan
-        palette = plan.palettes[record["format"]] if plan.palettes else b""
+        palette = plan.palettes[record.format] if plan.palettes else b""
         if palette or (fmt.samples_per_pixel == 1 and fmt.stored_dtype.itemsize <= 2 and fmt.stored_dtype.kind != "f"):
             names = ("format", "slope", "intercept", "modality_lut", "voi_lut", "center", "width")
-            key = ("display", *[record[name].item() for name in names])
+            key = ("display", *[getattr(record, name) for name in names])
             if key not in self.tables:
                 self.tables[key] = gray_table(plan, fmt, record, palette)
             apply_table(stored, self.tables[key], target)
@@ -368,7 +314,9 @@ class _Worker:
 class _Reporting:
     """Context of one slice: turns its error into a row of the report where the caller asked for one."""
 
-    def __init__(self, worker: _Worker, planned: PlannedFile, record: Any, flat: int, target: NDArray[Any]) -> None:
+    def __init__(
+        self, worker: _Worker, planned: PlannedFile, record: SliceRecord, flat: int, target: NDArray[Any]
+    ) -> None:
         self._args = (planned, record, flat, target)
         self._worker = worker
 
@@ -382,13 +330,13 @@ class _Reporting:
         return False
 
 
-def _runs(files: NDArray[Any], order: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _runs(files: NDArray[Any], order: NDArray[np.int64]) -> Iterator[tuple[int, list[int]]]:
     """(file, places in the block) for each file, in the given order."""
     if len(order) == 0:
         return
     borders = np.flatnonzero(np.diff(files[order])) + 1
     for places in np.split(order, borders):
-        yield int(files[places[0]]), places
+        yield int(files[places[0]]), places.tolist()
 
 
 def _check_unchanged(planned: PlannedFile, reader: ByteReader) -> None:
@@ -425,14 +373,14 @@ def _frame_index(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> 
     return found
 
 
-def _refuse_lost(lost: int, plan: VolumePlan, record: Any, planned: PlannedFile) -> None:
+def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: PlannedFile) -> None:
     if lost:
         raise ValuesError(
-            f"{lost} voxels of frame {int(record['frame'])} in {planned.locator} do not fit {plan.dtype.name} after "
-            f"rescaling (slope {float(record['slope'])}, intercept {float(record['intercept'])}). Pass a wider dtype=, "
+            f"{lost} voxels of frame {record.frame} in {planned.locator} do not fit {plan.dtype.name} after "
+            f"rescaling (slope {record.slope}, intercept {record.intercept}). Pass a wider dtype=, "
             "or leave it out.",
             path=planned.locator,
-            frame=int(record["frame"]),
+            frame=record.frame,
             count=lost,
         )
 

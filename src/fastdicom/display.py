@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.kernels import container_values, lut_at, lut_to_display, to_display, window_at
-from fastdicom.plan import VolumePlan
+from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.types import PixelFormat
 
 __all__ = ["colour_to_display", "gray_table", "gray_to_display"]
 
 
-def gray_table(plan: VolumePlan, fmt: PixelFormat, record: Any, palette: bytes) -> NDArray[np.uint8]:
+def gray_table(plan: VolumePlan, fmt: PixelFormat, record: SliceRecord, palette: bytes) -> NDArray[np.uint8]:
     """What each 8 or 16 bit container of a slice is on the screen: (entries,) or, with a palette, (entries, 3)."""
     domain = container_values(fmt.stored_dtype, fmt.bits_stored, fmt.bits_stored - 1, fmt.pixel_representation == 1)
     if palette:
@@ -31,26 +31,26 @@ def gray_table(plan: VolumePlan, fmt: PixelFormat, record: Any, palette: bytes) 
 
 
 def gray_to_display(
-    plan: VolumePlan, fmt: PixelFormat, record: Any, stored: NDArray[Any], target: NDArray[np.uint8]
+    plan: VolumePlan, fmt: PixelFormat, record: SliceRecord, stored: NDArray[Any], target: NDArray[np.uint8]
 ) -> None:
     """Values too wide for a table (32 bits, floats), one by one."""
     target[...] = _gray(plan, fmt, record, stored)
 
 
-def _gray(plan: VolumePlan, fmt: PixelFormat, record: Any, values: NDArray[Any]) -> NDArray[np.uint8]:
-    if record["modality_lut"] >= 0:
-        lut = plan.luts[record["modality_lut"]]
+def _gray(plan: VolumePlan, fmt: PixelFormat, record: SliceRecord, values: NDArray[Any]) -> NDArray[np.uint8]:
+    if record.modality_lut >= 0:
+        lut = plan.luts[record.modality_lut]
         modality = lut_at(values, lut.first_mapped, lut.values).astype(np.float64)
     else:
-        modality = values * float(record["slope"]) + float(record["intercept"])
+        modality = values * record.slope + record.intercept
     inverted = fmt.photometric_interpretation == "MONOCHROME1"
-    if record["voi_lut"] >= 0:
-        lut = plan.luts[record["voi_lut"]]
+    if record.voi_lut >= 0:
+        lut = plan.luts[record.voi_lut]
         shown = lut_to_display(lut.values, lut.bits, inverted=inverted)
         # A VOI LUT takes integers; a fraction left by the rescale belongs to the entry below it.
         levels: NDArray[np.uint8] = lut_at(np.floor(modality).astype(np.int64), lut.first_mapped, shown)
         return levels
-    center, width = float(record["center"]), float(record["width"])
+    center, width = record.center, record.width
     return to_display(window_at(modality, center, width, plan.window_function), inverted=inverted)
 
 

@@ -136,6 +136,7 @@ def _even_residual(values: Floats) -> Floats:
     """
     index = np.arange(len(values), dtype=np.float64)
     best = values - values[0] - index * ((values[-1] - values[0]) / (len(values) - 1))
+    best -= (best.min() + best.max()) / 2
     extent = float(np.ptp(best))
     if extent < 1e-9 * abs(values[-1] - values[0]):
         return best

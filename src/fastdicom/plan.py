@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,7 +18,16 @@ from numpy.typing import DTypeLike, NDArray
 from fastdicom.errors import UsageError, ValuesError
 from fastdicom.types import Geometry, GeometryPolicy, PixelFormat, PixelLocation, Values
 
-__all__ = ["PLAN_VERSION", "Lut", "PlannedFile", "VolumePlan", "Window", "resolve_dtype", "resolve_window"]
+__all__ = [
+    "PLAN_VERSION",
+    "Lut",
+    "PlannedFile",
+    "SliceRecord",
+    "VolumePlan",
+    "Window",
+    "resolve_dtype",
+    "resolve_window",
+]
 
 PLAN_VERSION = 1
 """Part of every fingerprint: raised when the same plan would give other voxels."""
@@ -38,6 +47,22 @@ SLICE_DTYPE = np.dtype(
         ("width", np.float64),
     ]
 )
+
+
+class SliceRecord(NamedTuple):
+    """One row of `VolumePlan.slices` as plain Python values; the fields of SLICE_DTYPE, in order."""
+
+    file: int
+    frame: int
+    format: int
+    tile_row: int
+    tile_column: int
+    slope: float
+    intercept: float
+    modality_lut: int
+    voi_lut: int
+    center: float
+    width: float
 
 
 @dataclass(frozen=True, slots=True)

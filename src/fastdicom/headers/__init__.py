@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.errors import FastDicomError
+from fastdicom.errors import FastDicomError, HeaderError, SourceNotFoundError
 from fastdicom.headers.columns import (
     BY_NAME,
     COLUMNS,
@@ -90,7 +90,7 @@ def _table_of_walk(
     refs = files if len(rows) == len(files) else [files[row] for row in rows.tolist()]
     columns: dict[str, NDArray[Any]] = {
         "path": _objects([ref.locator for ref in refs]),
-        "file_size": np.array([ref.size for ref in refs], dtype=np.int64),
+        "file_size": walk.sizes[rows],
         "mtime_ns": np.array([ref.mtime_ns for ref in refs], dtype=np.int64),
         "frame": np.zeros(len(rows), dtype=np.int64),
         "frames_in_file": frames,
@@ -121,20 +121,28 @@ def _values_of_walk(walk: Walk, row: int) -> FileHeader:
 
 def _read_one(ref: FileRef) -> FileHeader | Skipped:
     try:
-        with open_reader(ref.locator) as reader:
+        with open_reader(ref.locator, ref.size) as reader:
             head = reader.read_at(0, 132)
             if not looks_like_dicom(head):
-                reason = (
-                    "the file is empty" if not head else "not DICOM: no DICM prefix and no DICOM element at the start"
-                )
-                return Skipped(ref.locator, "not-dicom", reason)
+                return Skipped(ref.locator, "not-dicom", _what_else(head))
             header = read_file_header(reader)
+    except HeaderError as error:
+        return Skipped(ref.locator, "damaged", str(error))
+    except SourceNotFoundError as error:
+        return Skipped(ref.locator, "missing", str(error))
     except FastDicomError as error:
-        kind = "damaged" if isinstance(error, ValueError) else "unreadable"
-        return Skipped(ref.locator, kind, str(error))
-    if header.pixel_keyword:
-        return header
-    return _without_pixels(ref, header)
+        return Skipped(ref.locator, "unreadable", str(error))
+    except OSError as error:
+        return Skipped(ref.locator, "unreadable", f"cannot be read: {error.strerror}")
+    return header if header.pixel_keyword else _without_pixels(ref, header)
+
+
+def _what_else(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    if head[:4] == b"PK\3\4":
+        return "a zip archive; pass it as a source of its own"
+    return "not DICOM: no DICM prefix and no DICOM element at the start"
 
 
 def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
@@ -153,7 +161,7 @@ def _columns_of(read: Sequence[tuple[FileRef, FileHeader]]) -> dict[str, NDArray
     rows = [(header.values, frame) for _, header in read for frame in header.frames]
     columns: dict[str, NDArray[Any]] = {
         "path": _objects([ref.locator for ref, header in read for _ in header.frames]),
-        "file_size": np.repeat(np.array([ref.size for ref, _ in read], dtype=np.int64), counts),
+        "file_size": np.repeat(np.array([header.size for _, header in read], dtype=np.int64), counts),
         "mtime_ns": np.repeat(np.array([ref.mtime_ns for ref, _ in read], dtype=np.int64), counts),
         "frame": np.array([i for count in counts for i in range(count)], dtype=np.int64),
         "frames_in_file": np.repeat(np.array(counts, dtype=np.int64), counts),

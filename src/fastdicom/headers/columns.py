@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.headers.quiet import quiet
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.types import Skipped
 
 __all__ = [
@@ -315,7 +315,7 @@ def decode_text(raw: bytes, character_set: bytes) -> str:
     from pydicom.charset import convert_encodings, decode_bytes
     from pydicom.valuerep import TEXT_VR_DELIMS
 
-    with quiet():  # pydicom warns of unknown sets and falls back; so do we
+    with quiet_pydicom():  # pydicom warns of unknown sets and falls back; so do we
         names = [part.strip() for part in character_set.decode("ascii", "replace").split("\\")]
         try:
             encodings = convert_encodings(names if len(names) > 1 else names[0])

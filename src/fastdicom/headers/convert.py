@@ -81,13 +81,13 @@ def _values_of_each(walk: Walk, rows: NDArray[np.int64]) -> list[bytes | None]:
     """One value of each wanted element: that of the w-th of row ``rows[w]``."""
     every = np.arange(len(rows))
     starts, lengths = walk.at[rows, every].tolist(), walk.length[rows, every].tolist()
-    values = memoryview(walk.values)
+    values = walk.values.data
     return [bytes(values[a : a + n]) if n >= 0 else None for a, n in zip(starts, lengths, strict=True)]
 
 
 def frames_of_walk(walk: Walk) -> NDArray[np.int64]:
     """Frames of each file, (N,) int64; 0 where pydicom must read it, or where it has no pixel data."""
-    frames = (walk.status == DONE).astype(np.int64)
+    frames: NDArray[np.int64] = (walk.status == DONE).astype(np.int64)
     count_column, offsets_column = COLUMN_INDEX["number_of_frames"], COLUMN_INDEX["grid_frame_offset_vector"]
     for row in np.flatnonzero((frames == 1) & (walk.length[:, count_column] > 0)).tolist():
         text = (walk.value(row, count_column) or b"").strip(b"\0 ")
@@ -137,9 +137,7 @@ def _as_bytes(
     return out.view(f"S{width}")[:, 0]
 
 
-def _binary(
-    walk: Walk, values: NDArray[np.uint8], index: int, column: Column, rows: NDArray[np.int64]
-) -> NDArray[Any]:
+def _binary(walk: Walk, values: NDArray[np.uint8], index: int, column: Column, rows: NDArray[np.int64]) -> NDArray[Any]:
     dtype = np.dtype(_BINARY[column.vr])
     count = 1 if column.kind == "int" else column.count
     raw = np.zeros((len(rows), count * dtype.itemsize), dtype=np.uint8)

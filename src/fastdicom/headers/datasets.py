@@ -18,12 +18,16 @@ from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceError
 from fastdicom.headers.columns import COLUMNS, Column
 from fastdicom.headers.frame_groups import frame_overrides, max_frames
-from fastdicom.headers.quiet import quiet
 from fastdicom.types import ByteReader
 
 __all__ = ["FileHeader", "looks_like_dicom", "open_clamped", "read_file_header"]
 
 RawValue = bytes | tuple[int, int] | None
+MAX_INFLATED_HEADER = 64 << 20
+"""Bytes: a deflate stream may be a bomb, of which each byte makes a thousand."""
+MAX_TEXT_NBYTES = 2048
+"""No legal value of a wanted text is as long (PS3.5 6.2), and a column is as wide as its longest value."""
+UNDEFINED_LENGTH = 0xFFFF_FFFF
 DEFLATED = ("1.2.840.10008.1.2.1.99",)
 PIXEL_TAGS = {0x7FE0_0010: "PixelData", 0x7FE0_0008: "FloatPixelData", 0x7FE0_0009: "DoubleFloatPixelData"}
 _LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
@@ -43,6 +47,8 @@ class FileHeader:
     """Empty where the file has no pixel data."""
     pixel_offset: int = -1
     pixel_length: int = 0
+    size: int = -1
+    """Bytes of the file."""
 
 
 class _Clamped(io.RawIOBase):
@@ -129,9 +135,9 @@ def read_file_header(reader: ByteReader) -> FileHeader:
     HeaderError
         pydicom cannot read it to the pixel data (or, where it has none, to its end).
     """
-    header = FileHeader()
+    header = FileHeader(size=reader.size)
     try:
-        with quiet():  # damage that matters shows in the values; pydicom's notes do not
+        with quiet_pydicom():  # damage that matters shows in the values; pydicom's notes do not
             dataset = _read_dataset(reader, header)
             _take_values(dataset, header)
             header.frames = frame_overrides(dataset, header.values, raw_value, _most_frames(header, reader.size))
@@ -223,29 +229,49 @@ def _read_deflated(file: io.BufferedReader, stop: _Stop, header: FileHeader) -> 
     file.seek(0)
     read_preamble(file, force=True)
     header.values["transfer_syntax_uid"] = str(_read_file_meta_info(file).TransferSyntaxUID).encode("ascii")
-    packed = file.read()
+    start = file.tell()
     limit = 1 << 18
-    while True:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        plain = io.BytesIO(inflater.decompress(packed, limit))
-        complete = inflater.eof or plain.getbuffer().nbytes < limit
+    while limit <= MAX_INFLATED_HEADER:
+        file.seek(start)
+        content, complete = _inflate(file, limit)
+        plain = io.BytesIO(content)
         try:
             dataset = read_dataset(plain, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
-        except (EOFError, ValueError, struct.error):
+        except Exception:
             if complete:
                 raise
         else:
             if stop.tag or complete:
                 return dataset, plain.tell()
         limit *= 8
-        if limit > 1 << 30:
-            raise HeaderError("more than 1 GiB of deflated header before the pixel data")
+    raise HeaderError(f"more than {MAX_INFLATED_HEADER} bytes of deflated header before the pixel data")
+
+
+def _inflate(file: io.BufferedReader, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` bytes of the deflate stream from here, and whether these are all."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    parts: list[bytes] = []
+    left = limit
+    while left > 0 and not inflater.eof:
+        packed = inflater.unconsumed_tail or file.read(1 << 16)
+        if not packed:
+            break
+        parts.append(inflater.decompress(packed, left))
+        left -= len(parts[-1])
+    return b"".join(parts), left > 0
 
 
 def raw_value(dataset: Any, tag: int, column: Column) -> bytes | None:
     """Value of an element as little-endian bytes in the VR of `column`; None where it is absent."""
     if tag not in dataset:
         return None
+    value = _raw_value(dataset, tag, column)
+    if value is not None and len(value) > MAX_TEXT_NBYTES and column.kind in ("code", "text"):
+        raise HeaderError(f"{column.name} has {len(value)} bytes, more than the {MAX_TEXT_NBYTES} of any legal value")
+    return value
+
+
+def _raw_value(dataset: Any, tag: int, column: Column) -> bytes | None:
     element = dataset.get_item(tag)
     vr = element.VR or column.vr
     value = element.value
@@ -277,36 +303,32 @@ def encode_value(value: Any, column: Column) -> bytes | None:
 
 
 def _take_values(dataset: Any, header: FileHeader) -> None:
-    for tag, column in _WANTED.items():
-        if tag >> 16 == 2 or tag not in dataset:
-            continue
-        element: Any = dataset.get_item(tag)
-        if column.kind == "flag":
-            header.values[column.name] = b"1" if element.value else None
-        elif column.kind == "span":
-            header.values[column.name] = (element.value_tell, element.length)
-        else:
-            header.values[column.name] = raw_value(dataset, tag, column)
+    present = set(dataset.keys())  # as plain integers: asking the Dataset itself is slow
+    for tag in present & _WANTED.keys():
+        if tag >> 16 != 2:
+            header.values[_WANTED[tag].name] = _take_value(dataset, tag, _WANTED[tag])
     for column in _WANTED_PRIVATE:
-        private = _private_tag(dataset, column)
-        if private is None or private not in dataset:
-            continue
-        if column.kind == "span":
-            element = dataset.get_item(private)
-            header.values[column.name] = (getattr(element, "value_tell", -1), getattr(element, "length", 0))
-        else:
-            header.values[column.name] = raw_value(dataset, private, column)
+        private = _private_tag(dataset, present, column)
+        if private in present:
+            header.values[column.name] = _take_value(dataset, private, column)
 
 
-def _private_tag(dataset: Any, column: Column) -> int | None:
-    """The tag of a private element in the block that its creator reserved in this file (PS3.5 7.8)."""
+def _take_value(dataset: Any, tag: int, column: Column) -> RawValue:
+    if column.kind not in ("flag", "span"):
+        return raw_value(dataset, tag, column)
+    element: Any = dataset.get_item(tag)
+    if column.kind == "flag":
+        return b"1" if element.value else None
+    length = getattr(element, "length", UNDEFINED_LENGTH)
+    return (element.value_tell, length) if length != UNDEFINED_LENGTH else None
+
+
+def _private_tag(dataset: Any, present: set[int], column: Column) -> int:
+    """The tag of a private element in the block that its creator reserved in this file (PS3.5 7.8); -1: in none."""
     group = column.tag >> 16
-    for block in range(0x10, 0x100):
-        reservation = (group << 16) | block
-        if reservation not in dataset:
-            continue
+    for reservation in sorted(tag for tag in present if tag >> 16 == group and 0x10 <= tag & 0xFFFF <= 0xFF):
         creator = dataset.get_item(reservation).value
         text = creator if isinstance(creator, bytes) else str(creator).encode()
         if text.strip(b"\0 ") == column.creator:
-            return (group << 16) | (block << 8) | (column.tag & 0xFF)
-    return None
+            return (group << 16) | ((reservation & 0xFF) << 8) | (column.tag & 0xFF)
+    return -1

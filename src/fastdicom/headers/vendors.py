@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import FastDicomError
 from fastdicom.geometry import is_orthonormal, slice_normal
 from fastdicom.headers.columns import INT_MISSING, HeaderTable
 from fastdicom.headers.csa import read_csa
-from fastdicom.headers.quiet import quiet
 from fastdicom.sources import open_reader
 
 __all__ = ["TILES_ASSUMED", "TILES_NONE", "TILES_SIEMENS", "TILES_UIH", "apply_vendor_rules"]
@@ -272,7 +272,7 @@ def _dataset(path: str) -> Any:
 
     from fastdicom.headers.datasets import open_clamped
 
-    with open_reader(path) as reader, quiet():
+    with open_reader(path) as reader, quiet_pydicom():
         return dcmread(open_clamped(reader), stop_before_pixels=True, force=True)
 
 

@@ -26,7 +26,7 @@ _CLASSES = (
     "UN",
     "AT OB OD OF OL OV OW SV UV",
 )
-_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
+_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
 """32-bit length after two reserved bytes in explicit VR (PS3.5 7.1.2)."""
 
 _VR_CLASS = {vr: number for number, vrs in enumerate(_CLASSES) for vr in vrs.split()}
@@ -35,7 +35,7 @@ _VR_CLASS = {vr: number for number, vrs in enumerate(_CLASSES) for vr in vrs.spl
 def _vr_table() -> NDArray[np.uint8]:
     table = np.zeros(26 * 26, dtype=np.uint8)
     for vr, number in _VR_CLASS.items():
-        table[(ord(vr[0]) - 65) * 26 + ord(vr[1]) - 65] = number | (0x80 if vr in _LONG_VRS else 0)
+        table[(ord(vr[0]) - 65) * 26 + ord(vr[1]) - 65] = number | (0x80 if vr in _LONG_VRS.split() else 0)
     return table
 
 

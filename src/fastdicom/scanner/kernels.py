@@ -4,6 +4,7 @@ Every read is preceded by a comparison with `limit` (the end of the bytes at han
 (the end of the file); every turn of the loop moves `position` forward or ends an item or sequence, so it ends.
 """
 
+# ruff: noqa: SIM110 (a generator is no compiled loop)
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ MAX_CREATORS = STATE_WIDTH - BLOCKS
 
 UNDEFINED = 0xFFFF_FFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
+FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE0_0008, 0x7FE0_0009, 0x7FE0_0010
 NEVER = 1 << 30
 SYNTAX_EXPLICIT, SYNTAX_IMPLICIT = 1, 2
 IN_META_GROUP, IN_DATA_SET = 1, 2
@@ -54,6 +56,9 @@ class _LibraryFunction:
     def __init__(self, name: str, result: str, *arguments: str) -> None:
         self._declared = name, result, arguments
         self._type: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise NotImplementedError("Only compiled code can call this. Do not disable compilation here.")
 
     @property
     def _numba_type_(self) -> Any:
@@ -90,9 +95,7 @@ def _u16(block, at):
 
 @kernel()
 def _u32(block, at):
-    return (
-        _byte(block, at) | _byte(block, at + 1) << 8 | _byte(block, at + 2) << 16 | _byte(block, at + 3) << 24
-    )
+    return _byte(block, at) | _byte(block, at + 1) << 8 | _byte(block, at + 2) << 16 | _byte(block, at + 3) << 24
 
 
 @kernel()
@@ -167,9 +170,9 @@ def _reserve(block, at, n, tag, creators, names, state):
         at += 1
         n -= 1
     for c in range(len(creators)):
-        if creators[c, 0] == tag >> 16 and state[BLOCKS + c] == 0:
-            if _equals(block, at, n, names, creators[c, 1], creators[c, 2]):
-                state[BLOCKS + c] = tag & 0xFF
+        is_free = creators[c, 0] == tag >> 16 and state[BLOCKS + c] == 0
+        if is_free and _equals(block, at, n, names, creators[c, 1], creators[c, 2]):
+            state[BLOCKS + c] = tag & 0xFF
 
 
 @kernel()
@@ -186,7 +189,7 @@ def _private_column(tag, private, first, state):
 @kernel()
 def _fits(found, expected):
     """Whether the bytes of a value in one VR are those of another."""
-    return found == expected or found == UN or (found in (US, SS) and expected in (US, SS))
+    return found in (expected, UN) or (found in (US, SS) and expected in (US, SS))
 
 
 @kernel()
@@ -219,7 +222,7 @@ def _walk_file(
                     reason = R_LENGTH
                     break
                 depth -= 1
-                if 0 < implicit_from and depth < implicit_from:
+                if implicit_from > 0 and depth < implicit_from:
                     implicit_from = NEVER
                 continue
         if position + 8 > size:
@@ -237,7 +240,7 @@ def _walk_file(
             if tag == SEQUENCE_END:
                 position += 8
                 depth -= 1
-                if 0 < implicit_from and depth < implicit_from:
+                if implicit_from > 0 and depth < implicit_from:
                     implicit_from = NEVER
                 if depth == 0:
                     open_column = -1
@@ -272,7 +275,7 @@ def _walk_file(
             if tag == ITEM_END and depth > 0 and state[ENDS + depth - 1] == -1:
                 position += 8
                 depth -= 1
-                if 0 < implicit_from and depth < implicit_from:
+                if implicit_from > 0 and depth < implicit_from:
                     implicit_from = NEVER
                 continue
             reason = R_SEQUENCE
@@ -318,8 +321,8 @@ def _walk_file(
                 n = _u16(block, i + 6)
         value = position + head
 
-        if depth == 0 and tag >= 0x7FE0_0008 and (tag <= 0x7FE0_0010) and (tag <= 0x7FE0_0009 or tag == 0x7FE0_0010):
-            if not (implicit or vr == OTHER or vr == UN):
+        if depth == 0 and tag >= FLOAT_PIXELS and tag in (PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS):
+            if not (implicit or vr in (OTHER, UN)):
                 reason = R_VR
                 break
             state[PIXEL_TAG], state[PIXEL_OFFSET], state[PIXEL_LENGTH] = tag, value, n
@@ -348,7 +351,7 @@ def _walk_file(
 
         if n == UNDEFINED:
             if not implicit:
-                is_sequence = vr == SQ or vr == UN
+                is_sequence = vr in (SQ, UN)
             elif is_private:
                 if value + 4 > size:
                     reason = R_LENGTH

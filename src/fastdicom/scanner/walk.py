@@ -127,7 +127,7 @@ class Walk:
         if len(starts) != len(rows) or len(counts) != len(rows) or np.any(starts < 0) or np.any(counts < 0):
             raise ValueError("starts and counts must have one entry, zero or larger, for each row. Pass them so.")
         if len(rows) and (int((starts + counts).max()) > len(block) or int(rows.max()) >= len(self.sizes)):
-            raise ValueError("starts, counts or rows point outside of the block or the batch. Pass those that lie in it.")
+            raise ValueError("starts, counts or rows point outside of the block or the batch. Pass others.")
         self._reserve(int(counts.sum()))
         before = self.position[rows]
         w = self.wanted

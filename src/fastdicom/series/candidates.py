@@ -31,7 +31,6 @@ class Candidate:
     units: str = ""
     ranked: bool = False
     """Values may differ from slice to slice (times): their order within a position counts too."""
-    only_ranked: bool = False
     counts: bool = False
     """The values only number something; another attribute that says what is better."""
     labels: NDArray[Any] | None = None
@@ -136,7 +135,7 @@ def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidat
     orders += [candidate.values for candidate in _clock_times(table, rows)]
     number = instance_numbers(table, rows)
     for values in orders if number is None else [*orders, number]:
-        yield replace(measured, values=values, ranked=True, only_ranked=True)
+        yield replace(measured, values=values, ranked=True)
 
 
 def complex_component(table: HeaderTable, rows: NDArray[np.int64]) -> tuple[Codes, NDArray[Any]]:

@@ -89,7 +89,7 @@ def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes
             continue
         if candidate.ranked:
             ranked.append(candidate)
-        if not candidate.only_ranked and cells.full(codes, size):
+        if cells.full(codes, size) and (candidate.labels is None or candidate.dimension(codes, size) is not None):
             exact.append((candidate, codes, size))
     exact = _without_aliases(exact)
     for number in range(1, MAX_COMBINED + 1):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastdicom.headers import HeaderTable
 from fastdicom.types import GeometryPolicy
 
-__all__ = ["codes_of", "combine_codes", "group_rows", "merge_close", "split_by"]
+__all__ = ["codes_of", "combine_codes", "group_rows", "is_place", "merge_close", "split_by"]
 
 Codes = NDArray[np.int64]
 
@@ -91,10 +91,12 @@ def merge_close(values: NDArray[np.float64], tolerance: float) -> Codes:
         free = cluster_of < 0
         if not free.any():
             break
-        centre = distinct[np.argmax(free)]
-        for _ in range(2):  # the first free row lies at the rim of its cluster: move to the middle
-            members = free & (np.abs(distinct - centre) <= tolerance).all(axis=1)
-            centre = (distinct[members].min(axis=0) + distinct[members].max(axis=0)) / 2
+        seed = distinct[np.argmax(free)]
+        # The first free row lies at the rim of its cluster: look from the middle of all that may belong to it.
+        near = distinct[free & (np.abs(distinct - seed) <= 2 * tolerance).all(axis=1)]
+        centre = (near.min(axis=0) + near.max(axis=0)) / 2
+        if (np.abs(seed - centre) > tolerance).any():
+            centre = seed
         cluster_of[free & (np.abs(distinct - centre) <= tolerance).all(axis=1)] = cluster
     return cluster_of[inverse.ravel()]
 
@@ -132,7 +134,7 @@ def group_rows(table: HeaderTable, policy: GeometryPolicy) -> list[NDArray[np.in
     parts.append(_own_file_group(table))
     broad = combine_codes(parts)
     spacing = table["pixel_spacing"]
-    positioned = has_position(table)
+    positioned = is_place(table["image_position"])
     groups: list[NDArray[np.int64]] = []
     for rows in split_by(np.arange(len(table)), broad):
         orientation = merge_close(table["image_orientation"][rows], policy.orientation_tolerance)
@@ -143,10 +145,10 @@ def group_rows(table: HeaderTable, policy: GeometryPolicy) -> list[NDArray[np.in
     return sorted(groups, key=lambda part: int(part[0]))
 
 
-def has_position(table: HeaderTable) -> NDArray[np.bool_]:
-    """Whether each row has an Image Position (Patient) of three numbers that can be a place."""
+def is_place(image_position: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether (..., 3) values of Image Position (Patient) are three numbers that can be a place."""
     with np.errstate(invalid="ignore"):
-        return np.asarray((np.abs(table["image_position"]) < FAR_MM).all(axis=1))
+        return np.asarray((np.abs(image_position) < FAR_MM).all(axis=-1))
 
 
 def photometric_class(table: HeaderTable) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from fastdicom.geometry import is_orthonormal, slice_normal, slice_positions
 from fastdicom.headers import HeaderTable
 from fastdicom.series.dimensions import Grid, explain_repeats, varying_attributes
 from fastdicom.series.found import FoundVolume
-from fastdicom.series.grouping import Codes, codes_of, merge_close, split_by
+from fastdicom.series.grouping import Codes, codes_of, is_place, merge_close, split_by
 from fastdicom.series.ordered import ordered_volume, spacing_tolerance
 from fastdicom.series.unplaced import unplaced_volume
 from fastdicom.series.words import file_name, full_uid, listed, short_uid
@@ -39,7 +39,7 @@ BESIDE_MM = 1.0
 def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: GeometryPolicy) -> list[FoundVolume]:
     """The volumes in one group of frames (see `group_rows`); at least one, possibly with an error."""
     row = int(rows[0])
-    if not np.isfinite(table["image_position"][row]).all() or not is_orthonormal(table["image_orientation"][row]):
+    if not is_place(table["image_position"][row]) or not is_orthonormal(table["image_orientation"][row]):
         return [unplaced_volume(table, rows, policy)]
     whole = _positioned(table, rows, policy)
     if all(volume.error is None for volume in whole) and not _mixes_segments(table, whole):

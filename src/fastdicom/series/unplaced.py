@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastdicom.geometry import affine_of, is_orthonormal, slice_normal
 from fastdicom.headers import INT_MISSING, HeaderTable
 from fastdicom.series.found import FoundVolume
-from fastdicom.series.grouping import has_position
+from fastdicom.series.grouping import is_place
 from fastdicom.series.ordered import header_spacing, pixel_spacing
 from fastdicom.types import Geometry, GeometryPolicy
 
@@ -32,8 +32,8 @@ def unplaced_volume(table: HeaderTable, rows: NDArray[np.int64], policy: Geometr
     else:
         known = number[number != INT_MISSING]
         order = "InstanceNumber" if len(np.unique(known)) == len(rows) else "InstanceNumber and name"
-        lacks = "Image Orientation (Patient)" if has_position(table)[rows].all() else "Image Position (Patient)"
-        how = f"no usable {lacks}: ordered by {order}"
+        lacks = "Orientation" if is_place(table["image_position"][rows]).all() else "Position"
+        how = f"no usable Image {lacks} (Patient): ordered by {order}"
     warnings = () if sequence or len(rows) == 1 else (how,)
     dims = ("frame",) if sequence else ("z",)
     return FoundVolume(rows, dims, geometry, policy, (), (*notes, how), warnings)

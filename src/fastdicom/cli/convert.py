@@ -1,0 +1,178 @@
+"""``fastdicom convert``: DICOM to Zarr stores, or to NIfTI."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastdicom.cli.messages import as_options, human_bytes
+from fastdicom.cli.options import (
+    parse_scheduler,
+    parse_series,
+    parse_sizes,
+    parse_window,
+    path_argument,
+    pixel_options,
+    policy_of,
+    policy_options,
+    running_options,
+    series_option,
+)
+
+if TYPE_CHECKING:
+    from fastdicom.catalog import CatalogEntry
+    from fastdicom.store.writing import StoreReport
+
+__all__ = ["convert"]
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+LISTED_FAILURES = 10
+
+
+@click.command(short_help="Write volumes as Zarr stores, or one as NIfTI.")
+@path_argument
+@click.argument("out", metavar="OUT")
+@series_option
+@policy_options
+@pixel_options
+@running_options
+@click.option("--chunks", metavar="Z,Y,X", help="What a reader reads at once. Default: 32,256,256.")
+@click.option("--shards", metavar="Z,Y,X", help="What one task writes. Default: whole slices, about 64 MiB.")
+@click.option("--max-memory", metavar="SIZE", help="Upper bound of all tasks together, such as '4 GB'.")
+@click.option(
+    "--identifiers",
+    type=click.Choice(["remove", "keep"]),
+    default="remove",
+    show_default=True,
+    help="Attributes (and names) that may identify a person.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace stores written from other files or with other settings.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+def convert(path: str, out: str, as_json: bool, **options: Any) -> int:
+    """Write the volumes in PATH to OUT.zarr, or one of them to OUT.nii.gz.
+
+    One volume becomes the store OUT.zarr itself. Several become one store each below OUT.zarr, named by series
+    number, modality, orientation and shape. The same command again continues what was interrupted.
+
+    \b
+    Examples:
+      fastdicom convert scans/ volumes.zarr
+      fastdicom convert scans/ head.nii.gz --series 2 --gaps fill
+    """
+    if out.lower().endswith(NIFTI_SUFFIXES):
+        return _to_nifti(path, out, as_json, options)
+    return _to_zarr(path, out, as_json, options)
+
+
+def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int:
+    from fastdicom.catalog import scan
+    from fastdicom.errors import FastDicomError, UsageError
+    from fastdicom.selection import no_images, select, warn_of_skipped
+    from fastdicom.store.names import store_names
+    from fastdicom.store.writing import StoreReport, WriteReport, write_zarr
+
+    policy = policy_of(options["gaps"], options["duplicates"], options["tilt"])
+    running = {
+        "scheduler": parse_scheduler(options["scheduler"]), "workers": options["workers"], "progress": not as_json
+    }  # fmt: skip
+    settings = running | {
+        "values": options["values"],
+        "window": parse_window(options["window"]),
+        "dtype": _dtype(options["dtype"]),
+        "decoder": options["decoder"],
+        "chunks": parse_sizes(options["chunks"], "--chunks"),
+        "shards": parse_sizes(options["shards"], "--shards"),
+        "identifiers": options["identifiers"],
+        "max_memory": options["max_memory"],
+        "errors": options["errors"],
+        "overwrite": options["overwrite"],
+    }
+    catalog = scan(path, policy=policy, **running)
+    if not catalog.volumes:
+        raise no_images(path, catalog)
+    warn_of_skipped(catalog.skipped)
+    wanted = parse_series(options["series"])
+    entries = list(catalog.volumes) if wanted is None else [select(catalog, wanted)]
+    targets = [out]
+    if len(entries) > 1:
+        names = store_names(entries, keep_identifiers=options["identifiers"] == "keep")
+        targets = [f"{out.rstrip('/')}/{name}" for name in names]
+    reports: list[StoreReport] = []
+    for entry, target in zip(entries, targets, strict=True):
+        begun = time.perf_counter()
+        try:
+            reports += write_zarr(entry, target, **settings).stores
+        except UsageError:
+            raise
+        except FastDicomError as error:
+            reports.append(StoreReport(entry.index, target, entry.shape, error=error))
+        if not as_json:
+            _tell(entry, reports[-1], time.perf_counter() - begun)
+    report = WriteReport(tuple(reports))
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    elif len(entries) > 1:
+        written = sum(item.error is None for item in reports)
+        click.echo(f"{written} of {len(reports)} volumes are below {out}.")
+    return 0 if report.ok else 1
+
+
+def _dtype(name: str | None) -> Any:
+    if name is None:
+        return None
+    import numpy as np
+
+    try:
+        return np.dtype(name)
+    except TypeError:
+        raise click.BadParameter(f"{name!r} is no dtype. Use int16, float32, ...", param_hint="--dtype") from None
+
+
+def _tell(entry: CatalogEntry, report: StoreReport, seconds: float) -> None:
+    what = f"[{entry.index}] {entry.modality} {'x'.join(map(str, entry.shape))}"
+    if report.error is not None:
+        click.echo(f"{what}: not written. {type(report.error).__name__}: {as_options(str(report.error))}", err=True)
+        return
+    already = f", {report.shards_kept} of its shards were there already" if report.shards_kept else ""
+    size = human_bytes(entry.file_bytes)
+    click.echo(f"{what} -> {report.store}  ({size} of DICOM in {seconds:.2f} s{already})")
+    for failure in report.failures[:LISTED_FAILURES]:
+        place = f"slice {', '.join(map(str, failure.index))}"
+        click.echo(f"  {place} is filled: {failure.path or 'see the first report'}: {failure.message}", err=True)
+    if len(report.failures) > LISTED_FAILURES:
+        click.echo(f"  and {len(report.failures) - LISTED_FAILURES} more slices (--json lists them)", err=True)
+
+
+def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int:
+    from fastdicom.loading import load_volume, open_volume
+    from fastdicom.nifti import write_nifti
+    from fastdicom.store.reading import is_store
+
+    common = {
+        "values": options["values"],
+        "window": parse_window(options["window"]),
+        "dtype": _dtype(options["dtype"]),
+    }
+    if is_store(path):
+        volume = open_volume(path, **common)
+    else:
+        volume = load_volume(
+            path,
+            series=parse_series(options["series"]),
+            policy=policy_of(options["gaps"], options["duplicates"], options["tilt"]),
+            decoder=options["decoder"],
+            scheduler=parse_scheduler(options["scheduler"]),
+            workers=options["workers"],
+            progress=not as_json,
+            errors=options["errors"],
+            **common,
+        )
+    write_nifti(volume, out)
+    report = {"ok": not volume.failures, "file": out, "shape": list(volume.shape), "dtype": volume.dtype.name}
+    click.echo(json.dumps(report, indent=2) if as_json else f"{volume.modality} {volume.shape} -> {out}")
+    for failure in volume.failures[:LISTED_FAILURES]:
+        click.echo(f"  slice {failure.index} is filled: {failure.path}: {failure.message}", err=True)
+    return 1 if volume.failures else 0

@@ -1,0 +1,163 @@
+"""Files of any fsspec file system, read in ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from fastdicom.errors import MissingDependencyError, SourceError, SourceNotFoundError
+from fastdicom.types import FileRef, Skipped
+
+__all__ = ["RemoteReader", "discover_url", "is_url", "read_ranges"]
+
+
+def is_url(locator: str) -> bool:
+    return "://" in locator
+
+
+@lru_cache(maxsize=64)
+def _file_system(prefix: str) -> Any:
+    from fsspec.core import url_to_fs
+
+    return url_to_fs(prefix)[0]
+
+
+def _resolve(url: str) -> tuple[Any, str]:
+    """(file system, path in it) of a URL.
+
+    Raises
+    ------
+    MissingDependencyError
+        The package that reads this kind of URL is not installed.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        if "::" in url:
+            file_system, path = url_to_fs(url)
+            return file_system, str(path)
+        scheme, _, rest = url.partition("://")
+        # One file system an authority: making one anew for each file costs more than the reading.
+        file_system = _file_system(f"{scheme}://{rest.partition('/')[0]}")
+        return file_system, str(file_system._strip_protocol(url))
+    except ImportError as error:
+        raise MissingDependencyError(f"{url} cannot be read: {error}. Install that package.", path=url) from error
+    except ValueError as error:
+        raise SourceError(f"{url} cannot be read: {error}. Use a scheme that fsspec knows.", path=url) from error
+
+
+def _failure(url: str, error: Exception) -> SourceError:
+    if isinstance(error, FileNotFoundError):
+        return SourceNotFoundError(f"{url} does not exist (any more). Check the URL, or scan again.", path=url)
+    return SourceError(
+        f"{url} cannot be read: {type(error).__name__}: {error}. Check the connection and the permissions.", path=url
+    )
+
+
+class RemoteReader:
+    """Ranged reads: each asks the file system for just these bytes, nothing is read ahead."""
+
+    def __init__(self, url: str, size: int = -1) -> None:
+        self._url = url
+        self._fs, self._path = _resolve(url)
+        if size < 0:
+            try:
+                size = int(self._fs.size(self._path) or 0)
+            except Exception as error:  # every backend has its own exceptions
+                raise _failure(url, error) from error
+        self.size = size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        end = min(offset + length, self.size)
+        if end <= offset:
+            return b""
+        try:
+            data = bytes(self._fs.cat_file(self._path, start=offset, end=end))
+        except Exception as error:
+            raise _failure(self._url, error) from error
+        return _of_range(data, offset, end)
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> int:
+        data = self.read_at(offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> RemoteReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def _of_range(data: bytes, start: int, end: int) -> bytes:
+    """What was asked for, of what a server sent that may not know ranges and sends all."""
+    return data if len(data) <= end - start else data[start:end]
+
+
+def read_ranges(urls: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> list[bytes | SourceError]:
+    """One range of each of many files, at once where the file system can."""
+    answers: list[bytes | SourceError] = [b""] * len(urls)
+    groups: dict[int, tuple[Any, list[int], list[str]]] = {}
+    for index, url in enumerate(urls):
+        try:
+            file_system, path = _resolve(url)
+        except SourceError as error:
+            answers[index] = error
+            continue
+        _, indices, paths = groups.setdefault(id(file_system), (file_system, [], []))
+        indices.append(index)
+        paths.append(path)
+    for file_system, indices, paths in groups.values():
+        wanted = [starts[index] for index in indices], [ends[index] for index in indices]
+        try:
+            found = file_system.cat_ranges(paths, *wanted, on_error="return")
+        except Exception as error:  # of a whole group: of each of its files
+            found = [error] * len(indices)
+        for index, data in zip(indices, found, strict=True):
+            failed = isinstance(data, Exception)
+            answers[index] = (
+                _failure(urls[index], data) if failed else _of_range(bytes(data), starts[index], ends[index])
+            )
+    return answers
+
+
+def discover_url(url: str) -> tuple[list[FileRef], list[Skipped]]:
+    """The files below a URL, in the order of their names: a file, a folder, or a pattern with ``*``."""
+    file_system, path = _resolve(url)
+    try:
+        if any(sign in path for sign in "*[") and not file_system.exists(path):
+            found = file_system.glob(path, detail=True)
+        elif "::" not in url and file_system.isdir(path) and not file_system.isfile(path):
+            found = file_system.find(path, detail=True)
+        else:
+            found = {path: file_system.info(path)}
+    except Exception as error:
+        raise _failure(url, error) from error
+    if not found:
+        raise SourceNotFoundError(f"{url} holds no file. Check the URL.", path=url)
+    if "::" in url:
+        return [FileRef(url, int(next(iter(found.values())).get("size") or -1))], []
+    files = [
+        FileRef(str(file_system.unstrip_protocol(name)), _size(info), _mtime_ns(info))
+        for name, info in sorted(found.items())
+        if info.get("type") != "directory"
+    ]
+    return files, []
+
+
+def _size(info: dict[str, Any]) -> int:
+    size = info.get("size")
+    return int(size) if size is not None else -1
+
+
+def _mtime_ns(info: dict[str, Any]) -> int:
+    for name in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        value = info.get(name)
+        if isinstance(value, (int, float)):
+            return int(value * 1e9)
+        if isinstance(value, datetime):
+            return int(value.timestamp() * 1e9)
+    return 0
