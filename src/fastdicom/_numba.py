@@ -69,6 +69,8 @@ _DIGEST_LENGTH = 10
 LEAN_LOAD_TESTED = ((0, 61), (0, 68))
 """First and last Numba version (major, minor) for which :func:`_load_lean` is known to work."""
 
+_OPTIONS = {"nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
+
 _state = threading.RLock()
 _registry: list[Kernel[..., Any]] = []
 
@@ -163,7 +165,8 @@ class Kernel(Generic[P, R]):
             if self._inlined is None:
                 import numba
 
-                self._inlined = numba.njit(nogil=True, fastmath=False, boundscheck=False)(self.python)
+                # Only machine code calls it: without the wrappers for others a helper compiles in half the time.
+                self._inlined = numba.njit(**_OPTIONS, no_cpython_wrapper=True)(self.python)
             return self._inlined._numba_type_
 
     def load(self, count: int | None = None) -> int:
@@ -195,7 +198,7 @@ class Kernel(Generic[P, R]):
                 self._run = self.python
                 return False
             function = _with_versioned_name(cast(FunctionType, self.python))
-            dispatcher = numba.njit(nogil=True, fastmath=False, boundscheck=False)(function)
+            dispatcher = numba.njit(**_OPTIONS)(function)
             with suppress(RuntimeError):  # no directory can be written
                 dispatcher.enable_caching()
                 name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
@@ -277,7 +280,7 @@ def _with_versioned_name(function: FunctionType) -> FunctionType:
         source = Path(function.__code__.co_filename).read_bytes()
     except OSError:
         source = b""  # frozen or zipped: Numba finds no cache directory for it either
-    versions = f"{numba.__version__} {llvmlite.__version__}".encode()
+    versions = f"{numba.__version__} {llvmlite.__version__} {_OPTIONS}".encode()
     digest = hashlib.sha256(source + versions).hexdigest()[:_DIGEST_LENGTH]
     copy = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__

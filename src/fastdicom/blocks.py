@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
@@ -106,15 +106,23 @@ def read_block(
         A frame cannot be produced; the message names the file.
     """
     region = Region.of(plan.shape, plan.n_outer, index or ())
-    block = np.empty(region.full_shape, dtype=plan.dtype) if out is None else out.reshape(region.full_shape)
-    if out is not None and (out.dtype != plan.dtype or not np.may_share_memory(block, out)):
+    if out is not None and (out.dtype != plan.dtype or out.shape != region.shape):
         raise ValuesError(
-            f"out must be a {plan.dtype.name} array that can be reshaped to {region.full_shape} in place."
+            f"out must be a {plan.dtype.name} array of shape {region.shape}; it is {out.dtype.name} of {out.shape}."
         )
-    targets = block.reshape(-1, *region.frame_shape) if block.size else block.reshape(0, *region.frame_shape)
-    worker = _Worker(plan, region, stats or BlockStats(), failures)
-    worker.run(targets)
-    return out if out is not None else block.reshape(region.shape)
+    block = np.empty(region.shape, dtype=plan.dtype) if out is None else out
+    _Worker(plan, region, stats or BlockStats(), failures).run(_slices_of(block, region))
+    return block
+
+
+def _slices_of(block: NDArray[Any], region: Region) -> Sequence[NDArray[Any]]:
+    """Views of the slices of a block in C order, each of ``region.frame_shape``."""
+    spread = block.reshape(region.full_shape)  # axes of length 1 put back where the index has integers: a view
+    n_outer = len(region.full_shape) - len(region.frame_shape)
+    if spread.flags.c_contiguous and spread.size:
+        return list(spread.reshape(-1, *region.frame_shape))
+    # Strided outer axes cannot be merged without a copy that nobody would see.
+    return [spread[place] for place in np.ndindex(*region.full_shape[:n_outer])]
 
 
 class _Worker:
@@ -129,20 +137,22 @@ class _Worker:
         self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
         self.tables: dict[tuple[Any, ...], NDArray[Any]] = {}
 
-    def run(self, targets: NDArray[Any]) -> None:
-        if targets.size == 0:
+    def run(self, targets: Sequence[NDArray[Any]]) -> None:
+        if not targets or targets[0].size == 0:
             return
         table = self.plan.slices[self.region.slices]
         order = np.lexsort((table["frame"], table["file"]))  # each file is opened once, its frames in order
         absent = int(np.searchsorted(table["file"][order], 0))
         for place in order[:absent]:
-            targets[place] = self.plan.fill_value
+            targets[place][...] = self.plan.fill_value
         # Plain tuples: reading a field of a NumPy record costs as much as a system call.
         records = [SliceRecord._make(record) for record in table.tolist()]
         for file_index, places in _runs(table["file"], order[absent:]):
             self._one_file(file_index, places, records, targets)
 
-    def _one_file(self, file_index: int, places: list[int], records: list[SliceRecord], targets: NDArray[Any]) -> None:
+    def _one_file(
+        self, file_index: int, places: list[int], records: list[SliceRecord], targets: Sequence[NDArray[Any]]
+    ) -> None:
         planned = self.plan.files[file_index]
         started = perf_counter_ns()
         try:

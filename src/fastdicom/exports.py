@@ -1,4 +1,4 @@
-"""A `Volume` in the shapes that other libraries use: xarray, SimpleITK, nibabel."""
+"""A `Volume` in the shapes that other libraries use: xarray and SimpleITK (NIfTI: see `nifti`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastdicom.volume import missing
 if TYPE_CHECKING:
     from fastdicom.volume import Volume
 
-__all__ = ["to_nibabel", "to_sitk", "to_xarray"]
+__all__ = ["to_sitk", "to_xarray"]
 
 
 def to_xarray(volume: Volume) -> Any:
@@ -79,21 +79,4 @@ def to_sitk(volume: Volume) -> Any:
     image.SetDirection(direction.ravel().tolist())
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
-    return image
-
-
-def to_nibabel(volume: Volume) -> Any:
-    """See `Volume.to_nibabel`."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise missing("nibabel", "nibabel") from error
-    axis = volume.geometry_axis
-    array = np.asarray(volume.array)
-    spatial = (axis + 2, axis + 1, axis)
-    extra = tuple(range(axis - 1, -1, -1)) if axis else ()
-    colour = (array.ndim - 1,) if volume.dims[-1] == "c" else ()
-    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine @ np.eye(4)[[2, 1, 0, 3]]
-    image = nibabel.Nifti1Image(np.transpose(array, (*spatial, *extra, *colour)), ras)
-    image.header.set_xyzt_units("mm", "sec" if "t" in volume.dims else "unknown")
     return image

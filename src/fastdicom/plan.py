@@ -206,7 +206,11 @@ def stored_limits(fmt: PixelFormat) -> tuple[int, int]:
 
 
 def resolve_dtype(
-    formats: tuple[PixelFormat, ...], slices: NDArray[Any], values: Values, luts: tuple[Lut, ...], dtype: DTypeLike
+    formats: tuple[PixelFormat, ...],
+    slices: NDArray[Any],
+    values: Values,
+    luts: tuple[Lut, ...],
+    dtype: DTypeLike | None,
 ) -> np.dtype[Any]:
     """dtype of a volume (DESIGN: the smallest that holds every value that the header allows).
 
@@ -231,7 +235,10 @@ def resolve_dtype(
         return np.dtype(np.float32)
     if values == "stored":
         return np.result_type(*{fmt.stored_dtype for fmt in formats})
-    return np.result_type(*{_modality_dtype(fmt, slices[slices["format"] == k], luts) for k, fmt in enumerate(formats)})
+    kinds = {_modality_dtype(fmt, slices[slices["format"] == k], luts) for k, fmt in enumerate(formats)}
+    if any(kind.kind == "f" for kind in kinds):  # NumPy would make float64 of int32 and float32
+        return np.dtype(np.float64 if np.dtype(np.float64) in kinds else np.float32)
+    return np.result_type(*kinds)
 
 
 def _modality_dtype(fmt: PixelFormat, slices: NDArray[Any], luts: tuple[Lut, ...]) -> np.dtype[Any]:
@@ -254,7 +261,8 @@ def _modality_dtype(fmt: PixelFormat, slices: NDArray[Any], luts: tuple[Lut, ...
         limits = np.iinfo(candidate)
         if limits.min <= min(ends) and max(ends) <= limits.max:
             return np.dtype(candidate)
-    return np.dtype(np.float32)
+    # 32 and 64 bits without rescale: the stored values are exact where float32 would round them.
+    return fmt.stored_dtype if _is_identity(used) else np.dtype(np.float32)
 
 
 def _is_identity(slices: NDArray[Any]) -> bool:

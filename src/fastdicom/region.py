@@ -18,7 +18,7 @@ class Region:
     slices: NDArray[np.int64]
     """Flat numbers of the wanted slices, in order of the block."""
     inner: tuple[slice, ...]
-    """y, x[, c] with positive steps resolved against the frame; `flip` says which axes are then reversed."""
+    """y, x[, c]: slices with the ends resolved against the frame; steps may be negative."""
     whole_frame: bool
     rows: slice | None
     """A band of whole rows, where that is all that is wanted of a frame."""

@@ -232,16 +232,47 @@ class Volume:
         return to_sitk(self)
 
     def to_nibabel(self) -> Any:
-        """A nibabel NIfTI image: axes (x, y, z[, extra]), affine in RAS mm.
+        """A nibabel NIfTI image: axes (x, y, z[, extra][, colour]), affine in RAS mm, tilt kept.
 
         Raises
         ------
         MissingDependencyError
             nibabel is not installed.
+        GeometryError
+            The slices are not evenly spaced, which NIfTI cannot hold: `regularize` first.
         """
-        from fastdicom.exports import to_nibabel
+        from fastdicom.nifti import to_nibabel
 
         return to_nibabel(self)
+
+    def regularize(self, *, spacing: float | None = None, fill_value: float | None = None) -> Volume:
+        """The volume on a regular grid with orthogonal axes: tilt and uneven gaps are resampled away.
+
+        Linear interpolation along the stack and in the plane, computed lazily, a slab of slices at a time. The pixels
+        of the new slices are those of the old ones; the slices are evenly spaced along the normal, and large enough
+        for all the old ones. Slices that were filled in (``slices["valid"]`` False) are interpolated from their
+        neighbours. A volume that is regular already is returned as it is, unless `spacing` asks for another.
+
+        Parameters
+        ----------
+        spacing : float, optional
+            mm between the new slices. None: the usual gap, stretched so that first and last slice stay where they are.
+        fill_value : float, optional
+            Value outside of the old slices. None: that of absent slices (air for CT).
+
+        Returns
+        -------
+        Volume
+            With a dask.array.Array of float32 (float64 from float64); its slices come from no single file.
+
+        Raises
+        ------
+        GeometryError
+            The volume has no positions, or fewer than two slices.
+        """
+        from fastdicom.regular import regularize
+
+        return regularize(self, spacing=spacing, fill_value=fill_value)
 
     def to_zarr(self, store: Any, **options: Any) -> Any:
         """Write the volume to a Zarr store; see `write_zarr`.

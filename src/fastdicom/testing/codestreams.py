@@ -162,10 +162,7 @@ def _jpeg_decode(stream: bytes, fmt: PixelFormat) -> Frame:
 
 def _jpeg_lossless(predictor: int) -> Encoder:
     def encode(values: Frame, spec: SeriesSpec, fmt: PixelFormat) -> bytes:
-        options: dict[str, Any] = {"lossless": True, "predictor": predictor, "bitspersample": fmt.bits_stored}
-        if fmt.samples_per_pixel == 3:
-            # Otherwise the stream calls itself YCbCr, and decoders would convert it.
-            options |= {"colorspace": "RGB", "outcolorspace": "RGB"}
+        options = {"lossless": True, "predictor": predictor, "bitspersample": fmt.bits_stored}
         return bytes(_imagecodecs().jpeg8_encode(_bits(values, fmt), **options))
 
     return encode

@@ -85,9 +85,9 @@ class Template:
     Parameters
     ----------
     constant : Dataset
-        Elements that all instances share; those in `varying` are ignored.
+        Elements that all instances share.
     varying : keywords
-        What :meth:`fill` sets.
+        What :meth:`fill` sets; none of them is in `constant`.
     """
 
     def __init__(self, constant: Dataset, varying: Iterable[str], encoding: Encoding) -> None:
@@ -99,8 +99,7 @@ class Template:
         for element in constant:
             while at < len(self.tags) and self.tags[at] < element.tag:
                 at += 1
-            if at == len(self.tags) or self.tags[at] != element.tag:
-                runs[at].append(encoding.through_pydicom(element))
+            runs[at].append(encoding.through_pydicom(element))
         self.runs = [b"".join(run) for run in runs]
 
     def fill(self, values: dict[str, Any], *encoded: tuple[int, bytes]) -> bytes:

@@ -22,6 +22,9 @@ __all__ = ["PixelValue", "pixel_values"]
 NO_OPERATION = b"\x80\x80"
 """Bytes behind the end of a stream: RLE takes 128 for nothing (PS3.5 G.3.1), other decoders have stopped before."""
 
+WORTH_A_THREAD = 1 << 20
+"""Bytes of pixels below which starting threads takes longer than compressing."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelValue:
@@ -108,5 +111,8 @@ def _compressed(spec: SeriesSpec, frames: NDArray[Any], order: list[int]) -> Ite
             frames[frame] = samples_to_stored(decoded, fmt)
         return stream
 
+    if len(order) * fmt.decoded_nbytes < WORTH_A_THREAD:
+        yield from map(compress, order)
+        return
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         yield from pool.map(compress, order)

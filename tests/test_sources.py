@@ -1,0 +1,508 @@
+"""Sources: every file is found once, whatever it is called, and read only where it is needed."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import numpy as np
+import pydicom
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from pydicom.fileset import FileSet
+
+from fastdicom.errors import SourceError, SourceNotFoundError, UsageError
+from fastdicom.headers import READER_WALK, HeaderTable, read_headers
+from fastdicom.sources import discover, open_reader
+from fastdicom.testing import SeriesSpec, WrittenSeries, write_series
+from fastdicom.types import ByteReader, FileRef
+
+SPEC = SeriesSpec(slices=6, rows=64, columns=64, elements=150)
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> WrittenSeries:
+    return write_series(tmp_path_factory.mktemp("series"), SPEC)
+
+
+@pytest.fixture(scope="module")
+def local(series: WrittenSeries) -> HeaderTable:
+    return read_headers(discover(str(series.folder))[0])
+
+
+def names(source: Any) -> list[str]:
+    return [ref.locator for ref in discover(source)[0]]
+
+
+def assert_same_headers(files: list[FileRef], local: HeaderTable) -> HeaderTable:
+    """The same columns as from the folder, whatever the source and its order."""
+    table = read_headers(files)
+    assert table.skipped == []
+    order, local_order = np.argsort(table["sop_instance_uid"]), np.argsort(local["sop_instance_uid"])
+    for name in set(local) - {"path", "mtime_ns", "reader"}:
+        np.testing.assert_array_equal(table[name][order], local[name][local_order], err_msg=name)
+    assert (table["reader"] == READER_WALK).all()
+    return table
+
+
+# Folders, lists and patterns
+
+
+def test_folder_gives_every_file_with_size_and_time(series: WrittenSeries) -> None:
+    files, skipped = discover(series.folder)
+    assert [ref.locator for ref in files] == series.files
+    assert skipped == []
+    for ref in files:
+        stat = os.stat(ref.locator)
+        assert (ref.size, ref.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+
+
+def test_sub_folders_in_a_stable_order(tmp_path: Path) -> None:
+    for name in ("b/2", "b/1", "a", "c/d/e", "0"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert [os.path.relpath(name, tmp_path) for name in names(tmp_path)] == ["0", "a", "b/1", "b/2", "c/d/e"]
+
+
+def test_symbolic_links_may_form_loops(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(b"x")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    (tmp_path / "z").symlink_to(tmp_path / "a")
+    assert len(names(tmp_path)) == 1
+
+
+def test_what_is_no_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    files, skipped = discover(tmp_path)
+    assert files == []
+    assert {(Path(item.path).name, item.kind) for item in skipped} == {("gone", "missing"), ("pipe", "unreadable")}
+
+
+def test_a_pipe_in_a_list_of_files_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    table = read_headers([FileRef(str(tmp_path / "pipe"), 0)])
+    assert len(table) == 0
+    assert len(table.skipped) == 1
+
+
+def test_list_pattern_and_folder_agree(series: WrittenSeries, local: HeaderTable) -> None:
+    assert sorted(names(series.files)) == series.files
+    assert names([Path(path) for path in series.files]) == series.files
+    assert names(str(series.folder / "*")) == series.files
+    assert names(f"{series.folder.parent}/**/{Path(series.files[0]).name}") == series.files[:1]
+    assert names([series.folder, *series.files]) == series.files  # each once
+    assert names(f"file://{series.files[0]}") == series.files[:1]
+    assert_same_headers(discover(series.files)[0], local)
+
+
+def test_locators_do_not_depend_on_the_current_folder(series: WrittenSeries, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(series.folder)
+    assert names(".") == series.files
+    assert names(Path(series.files[0]).name) == series.files[:1]
+
+
+@pytest.mark.parametrize("source", ["", "/no/such/place", "no-*-match", "memory://no/such/file", "nope://x/y"])
+def test_a_source_that_is_not_there(source: str) -> None:
+    with pytest.raises(SourceError):
+        discover(source)
+
+
+@pytest.mark.parametrize("source", [5, None, b"bytes", io.StringIO("text")])
+def test_a_source_that_cannot_be_one(source: Any) -> None:
+    with pytest.raises(UsageError):
+        discover(source)
+
+
+# DICOMDIR
+
+
+def test_dicomdir_names_what_pydicom_finds(series: WrittenSeries, tmp_path: Path, local: HeaderTable) -> None:
+    medium = FileSet()
+    for dataset in series.datasets:
+        medium.add(dataset)
+    medium.write(tmp_path)
+    (tmp_path / "DICOMDIR").rename(tmp_path / "renamed")  # its content says what it is
+    expected = sorted(str(instance.path) for instance in FileSet(tmp_path / "renamed"))
+    files, skipped = discover(tmp_path / "renamed")
+    assert sorted(ref.locator for ref in files) == expected
+    assert skipped == []
+    table = read_headers(files)
+    assert set(table["sop_instance_uid"]) == set(local["sop_instance_uid"])
+
+
+def test_dicomdir_of_a_medium_copied_in_lower_case(series: WrittenSeries, tmp_path: Path) -> None:
+    medium = FileSet()
+    medium.add(series.datasets[0])
+    medium.write(tmp_path)
+    for folder, folders, found in os.walk(tmp_path, topdown=False):
+        for name in (*folders, *found):
+            os.rename(os.path.join(folder, name), os.path.join(folder, name.lower()))
+    assert len(discover(tmp_path / "dicomdir")[0]) == 1
+
+
+def dicomdir_with(folder: Path, series: WrittenSeries, file_id: bytes) -> Path:
+    """A DICOMDIR whose one file is named by `file_id`."""
+    medium = FileSet()
+    medium.add(series.datasets[0])
+    medium.write(folder)
+    content = pydicom.dcmread(folder / "DICOMDIR")
+    for record in content.DirectoryRecordSequence:
+        if "ReferencedFileID" in record:
+            record.ReferencedFileID = file_id.decode().split("\\")
+    with pytest.warns(UserWarning) if b"." in file_id or b"/" in file_id else _no_warning():
+        content.save_as(folder / "DICOMDIR")
+    return folder / "DICOMDIR"
+
+
+class _no_warning:  # noqa: N801
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "file_id", [b"..\\SECRET", b"..", b"A\\..\\..\\SECRET", b"/etc/passwd", b"A\\/etc\\passwd", b"."]
+)
+@pytest.mark.filterwarnings("ignore:.*(I|i)nvalid value:UserWarning")
+def test_dicomdir_cannot_name_files_outside_of_its_folder(
+    series: WrittenSeries, tmp_path: Path, file_id: bytes
+) -> None:
+    (tmp_path / "SECRET").write_bytes(b"secret")
+    (tmp_path / "medium" / "A").mkdir(parents=True)
+    medium = FileSet()
+    medium.add(series.datasets[0])
+    medium.write(tmp_path / "medium")
+    content = pydicom.dcmread(tmp_path / "medium" / "DICOMDIR")
+    record = next(record for record in content.DirectoryRecordSequence if "ReferencedFileID" in record)
+    with pydicom.config.disable_value_validation():
+        record.ReferencedFileID = file_id.decode().split("\\")
+        content.save_as(tmp_path / "medium" / "DICOMDIR")
+    files, skipped = discover(tmp_path / "medium" / "DICOMDIR")
+    assert files == []
+    assert [item.kind for item in skipped] == ["unreadable"]
+
+
+def test_dicomdir_link_that_leaves_its_folder(series: WrittenSeries, tmp_path: Path) -> None:
+    medium = FileSet()
+    medium.add(series.datasets[0])
+    medium.write(tmp_path / "medium")
+    path = Path(str(next(iter(FileSet(tmp_path / "medium" / "DICOMDIR"))).path))
+    path.rename(tmp_path / "outside")
+    path.symlink_to(tmp_path / "outside")
+    files, skipped = discover(tmp_path / "medium" / "DICOMDIR")
+    assert files == []
+    assert [item.kind for item in skipped] == ["unreadable"]
+
+
+def test_dicomdir_with_a_file_that_is_gone(series: WrittenSeries, tmp_path: Path) -> None:
+    medium = FileSet()
+    for dataset in series.datasets[:2]:
+        medium.add(dataset)
+    medium.write(tmp_path)
+    Path(str(next(iter(FileSet(tmp_path / "DICOMDIR"))).path)).unlink()
+    files, skipped = discover(tmp_path / "DICOMDIR")
+    assert len(files) == 1
+    assert [item.kind for item in skipped] == ["missing"]
+
+
+def test_damaged_dicomdir(series: WrittenSeries, tmp_path: Path) -> None:
+    medium = FileSet()
+    medium.add(series.datasets[0])
+    medium.write(tmp_path)
+    path = tmp_path / "DICOMDIR"
+    content = path.read_bytes()
+    at = content.index(b"\x04\x00\x20\x12SQ")
+    path.write_bytes(content[: at + 40] + b"\xff" * 40)
+    files, skipped = discover(path)
+    assert len(files) + len(skipped) <= 1
+
+
+# Zip archives
+
+
+def zip_of(path: Path, files: dict[str, bytes], method: int) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture(params=[zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+def archive(request: pytest.FixtureRequest, series: WrittenSeries, tmp_path: Path) -> Path:
+    files = {f"study/{Path(path).name}": Path(path).read_bytes() for path in series.files}
+    return zip_of(tmp_path / "archive.bin", {"empty/": b"", **files}, request.param)
+
+
+def test_zip_members_have_the_same_headers(archive: Path, local: HeaderTable) -> None:
+    files, skipped = discover(archive)
+    assert skipped == []
+    assert_same_headers(files, local)
+    assert_same_headers(discover([str(archive)])[0], local)
+    assert_same_headers(discover([ref.locator for ref in files])[0], local)
+
+
+def test_zip_members_in_any_order_of_ranges(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        expected = {f"zip://{name}::{archive}": file.read(name) for name in file.namelist() if not name.endswith("/")}
+    rng = np.random.default_rng(1)
+    for ref in discover(archive)[0]:
+        content = expected[ref.locator]
+        with open_reader(ref.locator) as reader:
+            assert reader.size == len(content) == ref.size
+            for _ in range(30):
+                start, length = int(rng.integers(0, len(content) + 10)), int(rng.integers(0, 5000))
+                assert reader.read_at(start, length) == content[start : start + length]
+                buffer = bytearray(length)
+                count = reader.readinto_at(start, memoryview(buffer))
+                assert bytes(buffer[:count]) == content[start : start + length]
+
+
+def test_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = zip_of(tmp_path / "bomb", {"a": bytes(64 << 20)}, zipfile.ZIP_DEFLATED)
+    files, _ = discover(path)
+    tracemalloc.start()
+    table = read_headers(files)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [item.kind for item in table.skipped] == ["not-dicom"]
+    assert peak < 8 << 20
+
+
+def test_zip_directory_that_lies_about_sizes(series: WrittenSeries, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "zip", {"a": Path(series.files[0]).read_bytes()}, zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\1\2")
+    content[at + 24 : at + 28] = struct.pack("<I", 0xFFFF_FFF0)
+    path.write_bytes(content)
+    files, _ = discover(path)
+    with open_reader(files[0].locator) as reader:
+        assert reader.size < 100 << 20
+        assert len(reader.read_at(0, reader.size)) == os.path.getsize(series.files[0])
+
+
+@pytest.mark.parametrize("cut", [40, 200, -30, -1])
+def test_damaged_zip(archive: Path, cut: int) -> None:
+    archive.write_bytes(archive.read_bytes()[:cut])
+    files, skipped = discover(archive)
+    table = read_headers(files)
+    assert len(table) + len(table.skipped) + len(skipped) == max(len(files), 1)
+
+
+def test_encrypted_members_are_reported(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "zip", {"a": b"12345"}, zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    files, skipped = discover(path)
+    assert files == []
+    assert "encrypted" in skipped[0].reason
+
+
+def test_zip_among_the_files_of_a_folder_is_named_as_such(archive: Path) -> None:
+    table = read_headers([FileRef(str(archive), archive.stat().st_size)])
+    assert "zip archive" in table.skipped[0].reason
+
+
+# File objects
+
+
+def test_file_objects(series: WrittenSeries, local: HeaderTable) -> None:
+    objects = [io.BytesIO(Path(path).read_bytes()) for path in series.files]
+    files, _ = discover(objects)
+    assert_same_headers(files, local)
+    assert discover(objects)[0] == files  # the same object keeps its locator
+
+
+def test_open_local_files_are_read_by_their_path(series: WrittenSeries) -> None:
+    with open(series.files[0], "rb") as file:
+        assert names(file) == series.files[:1]
+
+
+def test_file_object_of_a_zip_archive(archive: Path, local: HeaderTable) -> None:
+    file = io.BytesIO(archive.read_bytes())
+    assert_same_headers(discover(file)[0], local)
+
+
+def test_file_object_that_is_gone(series: WrittenSeries) -> None:
+    files, _ = discover(io.BytesIO(Path(series.files[0]).read_bytes()))
+    with pytest.raises(SourceNotFoundError, match="Keep it"):
+        open_reader(files[0].locator)
+    assert [item.kind for item in read_headers(files).skipped] == ["missing"]
+
+
+def test_file_objects_in_many_threads(series: WrittenSeries) -> None:
+    content = Path(series.files[0]).read_bytes()
+    file = io.BytesIO(content)
+    locator = discover(file)[0][0].locator
+    wrong: list[int] = []
+
+    def read(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        with open_reader(locator) as reader:
+            for start in rng.integers(0, len(content), 200).tolist():
+                if reader.read_at(start, 100) != content[start : start + 100]:
+                    wrong.append(start)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# URLs
+
+
+class CountingFileSystem(MemoryFileSystem):
+    """Counts the bytes that leave it."""
+
+    protocol = "counting"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    nbytes = 0
+    opened = 0
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        data = super().cat_file(path, start=start, end=end, **kwargs)
+        type(self).nbytes += len(data)
+        type(self).opened += 1
+        return bytes(data)
+
+
+@pytest.fixture
+def counting(series: WrittenSeries) -> Iterator[str]:
+    fsspec.register_implementation("counting", CountingFileSystem, clobber=True)
+    file_system = fsspec.filesystem("counting")
+    for path in series.files:
+        # Pixel data that a header reader has no business with.
+        file_system.pipe_file(f"/bucket/{Path(path).name}", Path(path).read_bytes() + bytes(1 << 20))
+    CountingFileSystem.nbytes = CountingFileSystem.opened = 0
+    yield "counting://bucket"
+    file_system.store.clear()
+
+
+def test_url_headers_read_no_more_than_a_block_of_each_file(
+    counting: str, series: WrittenSeries, local: HeaderTable
+) -> None:
+    files, _ = discover(counting)
+    assert len(files) == len(series.files)
+    assert CountingFileSystem.nbytes == 0
+    table = read_headers(files)
+    assert set(table["sop_instance_uid"]) == set(local["sop_instance_uid"])
+    assert CountingFileSystem.opened == len(files)
+    assert CountingFileSystem.nbytes <= len(files) * (16 << 10)
+
+
+def test_url_pattern_and_single_file(counting: str, series: WrittenSeries) -> None:
+    name = Path(series.files[0]).name
+    assert names(f"{counting}/{name}") == [f"{counting}/{name}"]
+    assert names(f"{counting}/{name[:3]}*") == [f"{counting}/{Path(p).name}" for p in series.files if name[:3] in p]
+
+
+class RangeServer(BaseHTTPRequestHandler):
+    """Serves the files of `folder`, and counts the bytes it sends."""
+
+    folder: ClassVar[Path]
+    ranges: ClassVar[bool] = True
+    sent: ClassVar[int] = 0
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        path = self.folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        size, asked = len(content), self.headers.get("Range")
+        if asked and self.ranges:
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            content = content[int(first) : int(last) + 1]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{int(first) + len(content) - 1}/{size}")
+        else:
+            self.send_response(200)
+        if self.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+            type(self).sent += len(content)
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def server(series: WrittenSeries) -> Iterator[str]:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    RangeServer.folder, RangeServer.sent, RangeServer.ranges = series.folder, 0, True
+    with ThreadingHTTPServer(("127.0.0.1", 0), RangeServer) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def test_http_headers_are_read_in_ranges(server: str, series: WrittenSeries, local: HeaderTable) -> None:
+    urls = [f"{server}/{Path(path).name}" for path in series.files]
+    files = [FileRef(url, -1) for url in urls]
+    assert_same_headers(files, local)
+    assert RangeServer.sent <= sum(min(os.path.getsize(path), 16 << 10) for path in series.files)
+
+
+def test_http_server_without_ranges(server: str, series: WrittenSeries, local: HeaderTable) -> None:
+    RangeServer.ranges = False
+    path = series.files[0]
+    with open_reader(f"{server}/{Path(path).name}", os.path.getsize(path)) as reader:
+        assert reader.read_at(200, 50) == Path(path).read_bytes()[200:250]
+
+
+def test_http_file_that_is_gone(server: str) -> None:
+    table = read_headers([FileRef(f"{server}/nothing", -1)])
+    assert [item.kind for item in table.skipped] == ["missing"]
+
+
+# Readers
+
+
+@pytest.mark.parametrize("kind", ["local", "object", "memory", "stored", "deflated"])
+def test_every_reader_reads_the_same_ranges(kind: str, series: WrittenSeries, tmp_path: Path) -> None:
+    content = Path(series.files[0]).read_bytes()
+    keep = io.BytesIO(content)
+    if kind == "memory":
+        fsspec.filesystem("memory").pipe_file("/readers/a", content)
+    method = zipfile.ZIP_STORED if kind == "stored" else zipfile.ZIP_DEFLATED
+    locator = {
+        "local": series.files[0],
+        "object": discover(keep)[0][0].locator,
+        "memory": "memory://readers/a",
+    }.get(kind) or f"zip://a::{zip_of(tmp_path / 'z', {'a': content}, method)}"
+    with open_reader(locator) as reader:
+        assert isinstance(reader, ByteReader)
+        assert reader.size == len(content)
+        for start, length in ((0, 10), (5000, 100), (100, 4000), (len(content) - 5, 50), (len(content) + 5, 5), (0, 0)):
+            assert reader.read_at(start, length) == content[start : start + length]
+            buffer = bytearray(length)
+            count = reader.readinto_at(start, memoryview(buffer))
+            assert bytes(buffer[:count]) == content[start : start + length]
