@@ -81,7 +81,8 @@ class TestHelp:
     @pytest.mark.parametrize(
         "arguments",
         [["nonsense"], ["scan"], ["scan", "--nonsense", "."], ["convert", "."], ["scan", ".", "--gaps", "guess"],
-         ["preview", ".", "picture.jpg"], ["preview", ".", "a.png", "--window", "wide"], ["scan", ".", "--workers", "0"],
+         ["preview", ".", "picture.jpg"], ["preview", ".", "a.png", "--window", "wide"],
+         ["scan", ".", "--workers", "0"],
          ["convert", ".", "out.zarr", "--chunks", "big"], ["convert", ".", "out.zarr", "--dtype", "fancy"]],
         ids=" ".join,
     )  # fmt: skip
@@ -101,10 +102,10 @@ class TestScan:
         assert "\x1b" not in said.out
         assert said.err == ""
         lines = said.out.splitlines()
-        rows = [line for line in lines if re.match(r"^\d ", line)]
+        rows = [line for line in lines if re.match(r"^\d  ", line)]
         assert len(rows) == 4
         for row in rows:
-            assert re.search(r"CT +Thorax of John Doe +[56]x16x12 +2\.5.* x 0\.7 x 0\.8 +Explicit LE +[56] +\d", row)
+            assert re.search(r"CT +Thorax of John Doe +[56]x16x12 +[\d.]+ x 0\.7 x 0\.8 +Explicit LE +[56] +\d", row)
         assert sum("IrregularSpacingError" in row for row in rows) == 1
         assert any("--gaps fill" in line for line in lines)
         assert any("1 not-dicom" in line for line in lines)
@@ -136,7 +137,7 @@ class TestScan:
         show_table(
             ("#", "modality", "description", "unusual"), [("0", "CT", "[b]Thorax[/b]", "word " * 40)], right=(0,)
         )
-        lines = capsys.readouterr().out.splitlines()
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
         assert max(map(len, lines)) <= 60
         assert sum(line.count("word") for line in lines) == 40  # wrapped, not cut
         assert any("[b]Thorax[/b]" in line for line in lines)  # a description is not markup
@@ -212,7 +213,7 @@ class TestConvert:
         assert run([*command, "--values", "stored", "--overwrite"]) == 0
         np.testing.assert_array_equal(
             fastdicom.open_volume(tmp_path / "out.zarr", values="stored").compute().array, series.stored
-        )  # noqa: E501
+        )
 
     def test_what_is_not_ours_is_left_alone(self, series: WrittenSeries, tmp_path: Path) -> None:
         out = tmp_path / "precious"
@@ -241,6 +242,35 @@ class TestConvert:
         wanted = fastdicom.load_volume(series.folder, values="display", window=(100, 700, "LINEAR_EXACT"))
         array: Any = zarr.open_group(str(out), mode="r")["0"]
         np.testing.assert_array_equal(array[...], wanted.array)
+
+
+class TestNifti:
+    def test_affine_and_voxels(self, series: WrittenSeries, tmp_path: Path) -> None:
+        import nibabel
+
+        out = tmp_path / "volume.nii.gz"
+        assert run(["convert", str(series.folder), str(out)]) == 0
+        image: Any = nibabel.load(out)
+        np.testing.assert_array_equal(np.asarray(image.dataobj).T, series.modality_values())
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+        np.testing.assert_allclose(lps[:, [2, 1, 0, 3]], series.affine, atol=1e-4)
+
+    def test_of_a_store(self, series: WrittenSeries, tmp_path: Path) -> None:
+        assert run(["convert", str(series.folder), str(tmp_path / "out.zarr")]) == 0
+        assert run(["convert", str(tmp_path / "out.zarr"), str(tmp_path / "a.nii")]) == 0
+        assert run(["convert", str(series.folder), str(tmp_path / "b.nii")]) == 0
+        assert (tmp_path / "a.nii").read_bytes() == (tmp_path / "b.nii").read_bytes()
+
+    def test_one_volume_only(self, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["convert", str(archive), str(tmp_path / "out.nii")]) == 2
+        assert "--series" in capsys.readouterr().err
+        assert run(["convert", str(archive), str(tmp_path / "out.nii"), "--series", "2"]) == 0
+
+    def test_where_nothing_can_be_written(
+        self, series: WrittenSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["convert", str(series.folder), str(tmp_path / "nowhere" / "out.nii")]) == 1
+        assert capsys.readouterr().err.startswith("Error: ")
 
 
 class TestInterrupted:

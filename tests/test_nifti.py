@@ -96,6 +96,14 @@ def test_a_tilted_volume_has_its_tilt_in_the_sform_and_no_qform(tmp_path: Path) 
     np.testing.assert_allclose(image.affine[:3, 2], series.affine[:3, 0] * [-1, -1, 1], atol=1e-5)
 
 
+def test_a_mirrored_volume_has_a_mirrored_qform(oblique: Volume, tmp_path: Path) -> None:
+    affine = oblique.affine @ np.diag([-1.0, 1, 1, 1])
+    mirrored = replace(oblique, geometry=replace(oblique.geometry, affine=affine))
+    image = nibabel.load(write_nifti(mirrored, tmp_path / "m.nii"))
+    assert image.header["pixdim"][0] == -1
+    np.testing.assert_allclose(image.get_qform(), nifti_affine(mirrored), atol=1e-4)
+
+
 def test_uneven_slices_are_refused(tmp_path: Path) -> None:
     series = write_series(tmp_path / "gap", SeriesSpec(slices=6, rows=4, columns=4, missing=(3,)))
     volume = fastdicom.load_volume(series.folder, policy=GeometryPolicy(gaps="keep"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fastdicom.errors import IrregularSpacingError, RepeatedPositionError, TiltE
 from fastdicom.geometry import affine_of
 from fastdicom.headers import HeaderTable
 from fastdicom.series import FoundVolume, find_volumes, spacing_tolerance
+from fastdicom.series.times import seconds_of
 from fastdicom.types import GeometryPolicy, Skipped
 from header_tables import header_table, joined, shuffled, stack_table
 
@@ -195,6 +197,13 @@ def test_a_mixture_of_two_series_is_two_volumes(first: Stack, second: Stack, dif
         assert match.geometry.tilt_deg == pytest.approx(stack.tilt, abs=1e-6)
 
 
+@pytest.mark.parametrize("differ", DIFFERENT_SERIES, ids=lambda d: next(iter(d)))
+def test_stacks_at_one_place_that_differ_in_one_attribute_are_two_volumes(differ: dict) -> None:
+    volumes, _ = found(shuffled(joined(stack_table(axial(5)), stack_table(axial(5), **differ)), 3))
+    assert [v.rows.shape for v in volumes] == [(5,), (5,)]
+    assert all(v.error is None for v in volumes)
+
+
 @given(
     stacks(max_size=8),
     st.sampled_from(
@@ -253,6 +262,34 @@ def test_no_numbers_whatever_lose_a_frame_or_crash(rows: list[tuple]) -> None:
             assert np.linalg.matrix_rank(volume.geometry.affine) == 4
 
 
+@given(st.lists(st.times(), min_size=1, max_size=9), st.integers(0, 6), st.booleans())
+def test_times_are_seconds_since_midnight(times: list, digits: int, colons: bool) -> None:
+    texts = [
+        t.strftime("%H:%M:%S" if colons else "%H%M%S") + (f".{t.microsecond:06d}"[: digits + 1] if digits else "")
+        for t in times
+    ]
+    cut = [t.replace(microsecond=int(f"{t.microsecond:06d}"[:digits].ljust(6, "0")) if digits else 0) for t in times]
+    expected = [t.hour * 3600 + t.minute * 60 + t.second + t.microsecond / 1e6 for t in cut]
+    np.testing.assert_allclose(seconds_of(np.array(texts, dtype="S")), expected, atol=1e-9)
+
+
+@given(st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2100, 1, 1)), st.integers(-12, 12))
+def test_dates_and_zones_count(moment: datetime, hours: int) -> None:
+    zone = f"{'+' if hours >= 0 else '-'}{abs(hours):02d}00"
+    whole = seconds_of(np.array([moment.strftime("%Y%m%d%H%M%S.%f") + zone], dtype="S"))
+    parts = seconds_of(
+        np.array([moment.strftime("%H%M%S.%f")], dtype="S"), np.array([moment.strftime("%Y%m%d")], dtype="S")
+    )
+    expected = (moment - datetime(2000, 1, 1)).total_seconds()
+    np.testing.assert_allclose(whole, expected - hours * 3600, atol=1e-6)
+    np.testing.assert_allclose(parts, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", [b"", b"noon", b"1015x0", b"20241399101500", b"10.15.00", b"-1"])
+def test_what_is_no_time_is_missing(text: bytes) -> None:
+    assert np.isnan(seconds_of(np.array([text]))[0])
+
+
 # --- named cases -----------------------------------------------------------------------------------------------------
 
 
@@ -289,14 +326,26 @@ def test_a_missing_slice_is_named_with_its_place_and_file() -> None:
     )
 
 
+def test_filling_keeps_the_written_positions_of_the_slices_that_exist() -> None:
+    places = np.delete(axial(30), 12, axis=0)
+    places[:, 2] += np.random.default_rng(2).uniform(-0.02, 0.02, 29)
+    geometry = regular(stack_table(places), gaps="fill").geometry
+    np.testing.assert_array_equal(np.delete(geometry.image_positions, 12, axis=0), places)
+    assert 0 < geometry.deviation_mm < 0.05
+
+
 def test_a_doubled_series_is_refused_and_split_on_request() -> None:
     table = joined(stack_table(axial(20)), stack_table(axial(20)))
     error = one(table).error
     assert isinstance(error, RepeatedPositionError)
     assert (error.repeated, error.positions) == (20, 20)
     assert "Nothing in their headers tells them apart" in str(error)
-    halves, _ = found(table, duplicates="split")
+    folders = [f"/{'ab'[i % 2]}/{i:03d}.dcm" for i in range(40)]
+    table.columns["path"] = np.array(folders[::2] + folders[1::2], dtype=object)
+    halves, _ = found(shuffled(table, 1), duplicates="split")
     assert [v.rows.size for v in halves] == [20, 20]
+    for half in halves:
+        assert len({path[:3] for path in shuffled(table, 1)["path"][half.used_rows]}) == 1
 
 
 def test_two_phases_of_one_series_are_two_times() -> None:
@@ -312,9 +361,10 @@ def test_two_phases_of_one_series_are_two_times() -> None:
 
 def test_two_phases_of_different_length_are_two_volumes() -> None:
     table = joined(stack_table(axial(12), acquisition_number=1), stack_table(axial(9), acquisition_number=2))
-    volumes, _ = found(table)
-    assert [v.rows.size for v in volumes] == [12, 9]
-    assert all(v.error is None for v in volumes)
+    for policy in ({}, {"duplicates": "first"}, {"duplicates": "split"}, {"gaps": "keep"}):
+        volumes, _ = found(table, **policy)
+        assert [v.rows.size for v in volumes] == [12, 9]
+        assert all(v.error is None for v in volumes)
 
 
 def test_a_localizer_of_three_orientations_is_three_volumes() -> None:
@@ -342,8 +392,9 @@ def test_blocks_of_different_spacing_are_separate_volumes_where_image_type_tells
         stack_table(axial(14, 4.0)),
         stack_table(axial(14, 7.0, z=60.0), image_type=b"ORIGINAL\\PRIMARY\\ADD"),
     )
-    volumes, _ = found(joined(fine, coarse))
-    assert sorted(v.geometry.spacing[0] for v in volumes) == [4.0, 7.0]
+    for gaps in ("raise", "keep", "fill"):
+        volumes, _ = found(joined(fine, coarse), gaps=gaps)
+        assert sorted(v.geometry.spacing[0] for v in volumes) == [4.0, 7.0]
 
 
 def test_repeated_weightings_are_counted_in_the_order_in_which_they_were_measured() -> None:

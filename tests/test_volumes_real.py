@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from functools import lru_cache
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -131,3 +134,23 @@ def test_where_dcm2niix_takes_the_first_gap_the_last_slice_of_ours_is_where_the_
     last = image.affine @ [0, 0, image.shape[2] - 1, 1]
     written = entry.headers["image_position"][-1] * [-1, -1, 1]
     np.testing.assert_allclose(last[:3], written, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "reference"),
+    [
+        (
+            "mosaic/mosaic-siemens-planes/dicom/sag_sagdesc35",
+            "mosaic/mosaic-siemens-planes/ref-upstream/sag_desc_35sl_23",
+        ),
+        ("mr/mr-uih-grid/dicom", "mr/mr-uih-grid/ref-upstream/UIH_dti_tra_dir16_PA_rot_12"),
+        ("pet/petct-sts010/dicom/PET_image", "pet/petct-sts010/ref-upstream/PET_image"),
+    ],
+)
+def test_the_command_converts_to_nifti(source: str, reference: str, data_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.nii.gz"
+    command = [sys.executable, "-m", "fastdicom", "convert", str(data_root / source), str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    found = agreement(nibabel.load(out), next((data_root / reference).parent.glob(f"{Path(reference).name}.nii*")))
+    assert found is not None
+    assert found.good, found

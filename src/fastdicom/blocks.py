@@ -20,7 +20,7 @@ from fastdicom.display import colour_to_display, gray_table, gray_to_display
 from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
 from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated
 from fastdicom.frames.base import DEFLATED
-from fastdicom.kernels import apply_table, container_values, lut_at, rescale
+from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
 from fastdicom.region import Region
 from fastdicom.sources import open_reader
@@ -217,7 +217,7 @@ class _Worker:
         """Where the stored values of a slice go: the output itself where an item of both has the same size."""
         dtype = fmt.stored_dtype
         shape = (*target.shape[:2], *fmt.frame_shape[2:])
-        if dtype.itemsize == self.plan.dtype.itemsize and shape == target.shape and self.plan.values != "display":
+        if dtype.itemsize == self.plan.dtype.itemsize and shape == target.shape and self.plan.in_place:
             return target.view(dtype)
         key = (shape, dtype)
         if key not in self.scratch:
@@ -261,7 +261,7 @@ class _Worker:
         found = _frame_index(reader, planned, fmt)
         data = read_encapsulated(reader, found, frame, path=planned.locator)
         read = perf_counter_ns()
-        decode_frame(decoder, data, fmt, out, path=planned.locator, frame=frame)
+        decode_frame(decoder, data, fmt, out, path=planned.locator, frame=frame, level=self.plan.level)
         done = perf_counter_ns()
         self.stats.read_ns += read - started
         self.stats.decode_ns += done - read
@@ -270,7 +270,7 @@ class _Worker:
 
     def _is_rescaled(self, fmt: PixelFormat, record: SliceRecord) -> bool:
         """Whether the values of this slice go through the rescale kernel."""
-        if self.plan.values not in ("modality", "suv") or fmt.samples_per_pixel > 1 or record.modality_lut >= 0:
+        if not self.plan.is_scaled or fmt.samples_per_pixel > 1 or record.modality_lut >= 0 or record.mapping >= 0:
             return False
         plain = record.slope == 1.0 and record.intercept == 0.0 and fmt.bits_stored == 8 * fmt.stored_dtype.itemsize
         return not (plain and fmt.stored_dtype == self.plan.dtype)
@@ -290,8 +290,15 @@ class _Worker:
             signed = bool(fmt.pixel_representation)
             lost = rescale(stored, *bits, signed, record.slope, record.intercept, target)
             _refuse_lost(lost, plan, record, planned)
-        elif record.modality_lut >= 0 and plan.values in ("modality", "suv") and fmt.samples_per_pixel == 1:
+        elif plan.values == "padding":
+            if np.isnan(record.padding_first):
+                target[...] = False
+            else:
+                padding_mask(stored, record.padding_first, record.padding_last, target)
+        elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1:
             apply_table(stored, self._modality_table(fmt, record), target)
+        elif record.mapping >= 0:
+            _copy_exactly(plan.mappings[record.mapping].apply(stored), target, planned)
         elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
             _copy_exactly(stored, target, planned)
         self.stats.values_ns += perf_counter_ns() - started

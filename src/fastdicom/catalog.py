@@ -192,6 +192,7 @@ class CatalogEntry:
             "dims": list(self.dims),
             "coordinates": {
                 d.name: {"attribute": d.attribute, "units": d.units, "values": d.values.tolist()}
+                | ({} if d.directions is None else {"directions": d.directions.tolist()})
                 for d in self.found.dimensions
             },
             "transfer_syntax_uids": list(self.transfer_syntax_uids),
@@ -337,7 +338,8 @@ def _without_copies(table: HeaderTable) -> tuple[HeaderTable, list[Skipped]]:
     uids = table["sop_instance_uid"]
     if len(table) == 0:
         return table, []
-    first_frame = np.flatnonzero((table["frame"] == 0) & (uids != b""))
+    first_tile = (table["tile_row"] == 0) & (table["tile_column"] == 0)
+    first_frame = np.flatnonzero((table["frame"] == 0) & first_tile & (uids != b""))
     _, inverse, counts = np.unique(uids[first_frame], return_inverse=True, return_counts=True)
     repeated = first_frame[counts[inverse] > 1]
     groups: dict[bytes, list[int]] = {}

@@ -38,6 +38,7 @@ def load_volume(
     dtype: DTypeLike | None = None,
     policy: GeometryPolicy | None = None,
     decoder: str = "auto",
+    level: int = 0,
     scheduler: Any = None,
     workers: int | None = None,
     progress: ProgressArgument = False,
@@ -53,9 +54,11 @@ def load_volume(
     series : str, int or callable, optional
         SeriesInstanceUID, index into ``scan(source).volumes``, or a predicate over them; needed where the source
         holds several volumes.
-    values : {"modality", "stored", "display", "suv"}
+    values : {"modality", "stored", "display", "suv", "real_world", "real_world:LABEL", "philips"}
         After rescale or Modality LUT (HU, ...); as decoded, equal to pydicom's ``pixel_array``; uint8 after window
-        and palette; PET body-weight SUV in g/ml.
+        and palette; PET body-weight SUV in g/ml; after the Real World Value Mapping (the one with this label or unit,
+        where there are several; NaN where a stored value is not mapped); Philips' floating point values, whose
+        scale is private and comparable between series ("precise" in other converters).
     window : (center, width[, function]), int or "auto", optional
         For ``values="display"``: a window, an index into those of the header, or from the voxels. None: the header's
         first, else "auto".
@@ -67,6 +70,9 @@ def load_volume(
         What to do with repeated positions, gaps and tilt. Default: refuse what is not certain, keep tilt exactly.
     decoder : str
         ``"auto"``, ``"imagecodecs"``, ``"pylibjpeg"``, ``"pydicom"``.
+    level : int
+        1, 2, ...: half, quarter, ... of the rows and columns, from JPEG 2000 and HTJ2K code streams without decoding
+        the rest. Voxels are averages, `affine` and `spacing` are those of the coarser grid.
     scheduler : None, "threads", "processes", "synchronous" or distributed.Client
     workers : int, optional
         None: one a core.
@@ -95,12 +101,15 @@ def load_volume(
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r} is not known. Use 'raise' or 'report'.", argument="errors")
     if is_store(source):
-        return _from_store(source, values=values, dtype=dtype, window=window).compute(**_dask_options(scheduler, count))
+        stored = _from_store(source, values=values, dtype=dtype, window=window, level=level)
+        return stored.compute(**_dask_options(scheduler, count))
     entry = entry_of(
         source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
     )  # fmt: skip
     report = errors == "report"
-    options = PlanOptions(values=values, window=window, dtype=dtype, decoder=decoder, ignore_errors=report)
+    options = PlanOptions(
+        values=values, window=window, dtype=dtype, decoder=decoder, level=level, ignore_errors=report
+    )  # fmt: skip
     plan = make_plan(entry, options)
     failures: list[Failure] | None = [] if report else None
     array = load_array(plan, scheduler=scheduler, workers=count, progress=progress, failures=failures)
@@ -116,6 +125,7 @@ def open_volume(
     dtype: DTypeLike | None = None,
     policy: GeometryPolicy | None = None,
     decoder: str = "auto",
+    level: int = 0,
     chunks: Any = None,
     scheduler: Any = None,
     workers: int | None = None,
@@ -127,7 +137,7 @@ def open_volume(
     ----------
     chunks : int, tuple or "auto", optional
         Chunks of the Dask array, as in `dask.array.from_array`. None: whole slices, about 32 MiB together.
-    source, series, values, window, dtype, policy, decoder, scheduler, workers, progress
+    source, series, values, window, dtype, policy, decoder, level, scheduler, workers, progress
         As in `load_volume`; `scheduler` and `workers` are for the scan.
 
     Returns
@@ -135,28 +145,37 @@ def open_volume(
     Volume
         With a dask.array.Array; ``volume.compute()`` gives what `load_volume` gives.
     """
-    import dask.array as da
-
     if is_store(source):
-        volume = _from_store(source, values=values, dtype=dtype, window=window)
+        volume = _from_store(source, values=values, dtype=dtype, window=window, level=level)
         return volume if chunks is None else replace(volume, array=volume.array.rechunk(chunks))
     entry = entry_of(
         source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
     )  # fmt: skip
-    plan = make_plan(entry, PlanOptions(values=values, window=window, dtype=dtype, decoder=decoder))
-    lazy = LazyBlocks(plan)
-    array = da.from_array(
-        lazy,
+    plan = make_plan(entry, PlanOptions(values=values, window=window, dtype=dtype, decoder=decoder, level=level))
+    return Volume.of(entry, plan, lazy_array(plan, chunks=chunks))
+
+
+def lazy_array(plan: VolumePlan, *, chunks: Any = None) -> Any:
+    """The voxels of a plan as a dask.array.Array; None: the default chunks."""
+    import dask.array as da
+
+    return da.from_array(
+        LazyBlocks(plan),
         chunks=default_chunks(plan) if chunks is None else chunks,
         name=f"fastdicom-{plan.fingerprint[:32]}-{chunks}",
         meta=np.empty((0,) * len(plan.shape), dtype=plan.dtype),
         asarray=False,
     )
-    return Volume.of(entry, plan, array)
 
 
-def _from_store(source: Any, *, values: str, dtype: Any, window: Any) -> Volume:
+def _from_store(source: Any, *, values: str, dtype: Any, window: Any, level: int) -> Volume:
     """A store as it is: what it holds was decided when it was written."""
+    if level:
+        raise UsageError(
+            f"level={level} is for JPEG 2000 files; a store has its own levels, as OME-Zarr multiscales. Open them "
+            "with zarr, or load level=0.",
+            argument="level",
+        )
     volume = open_store(source)
     if values not in (volume.values, "modality") or window is not None:
         raise UsageError(

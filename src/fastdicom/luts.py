@@ -26,6 +26,8 @@ class FileTables:
     modality: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """(files,) index into `luts`, or -1."""
     voi: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    modality_types: set[str] = field(default_factory=set)
+    """Modality LUT Type (0028,3004) of the tables: what their output is."""
     palettes: dict[int, bytes] = field(default_factory=dict)
     """File number -> int32 first mapped value, then RGB bytes of each entry."""
 
@@ -76,7 +78,10 @@ def _take_tables(tables: FileTables, dataset: Any, number: int, path: str, *, pa
     for keyword, target in (("ModalityLUTSequence", tables.modality), ("VOILUTSequence", tables.voi)):
         if dataset.get(keyword):
             signed = dataset.get("PixelRepresentation", 0) == 1 and keyword == "ModalityLUTSequence"
-            target[number] = tables.add(_lut(dataset[keyword].value[0], path, signed=signed))
+            item = dataset[keyword].value[0]
+            target[number] = tables.add(_lut(item, path, signed=signed))
+            if keyword == "ModalityLUTSequence":
+                tables.modality_types.add(str(item.get("ModalityLUTType") or ""))
     if palettes and dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         tables.palettes[number] = _palette(dataset, path)
 

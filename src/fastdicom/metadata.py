@@ -24,8 +24,8 @@ IDENTIFYING = frozenset(
         "AccessionNumber", "StudyID", "StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate",
         "ContentDate", "StudyDescription", "SeriesDescription", "ProtocolName", "InstitutionName",
         "InstitutionAddress", "InstitutionalDepartmentName", "ReferringPhysicianName", "PerformingPhysicianName",
-        "OperatorsName", "StationName", "DeviceSerialNumber", "StudyInstanceUID", "SeriesInstanceUID",
-        "FrameOfReferenceUID", "SOPInstanceUID",
+        "OperatorsName", "StationName", "DeviceSerialNumber", "ContrastBolusAgent", "StudyInstanceUID",
+        "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID",
     }
 )  # fmt: skip
 """Keywords of `SERIES_KEYWORDS` that the basic profile of PS3.15 table E.1-1 removes or replaces."""

@@ -9,9 +9,10 @@ Sources: NIfTI-1 (https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h), NI
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["nifti_affine", "to_nibabel", "write_nifti"]
 
 BLOCK_NBYTES = 1 << 26
+MEMBER_NBYTES = 1 << 22
+
 COMPRESSION = 3
 """zlib level: a third of the time of the usual 6 for some percent more bytes."""
 
@@ -193,9 +196,9 @@ def write_nifti(
     header["datatype"], header["bitpix"] = _datatype(volume)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with _opened(partial, compressed=path.name.endswith(".gz"), level=compression) as file:
-            file.write(header.tobytes() + bytes(4))  # four zeros: no extensions
-            _write_voxels(volume, file, progress)
+        with _opened(partial, compressed=path.name.endswith(".gz"), level=compression) as write:
+            write(np.frombuffer(header.tobytes() + bytes(4), dtype=np.uint8))  # four zeros: no extensions
+            _write_voxels(volume, write, progress)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -203,17 +206,32 @@ def write_nifti(
 
 
 @contextlib.contextmanager
-def _opened(path: Path, *, compressed: bool, level: int) -> Iterator[BinaryIO]:
-    with open(path, "wb", buffering=1 << 20) as raw:
-        if not compressed:
-            yield raw
-            return
-        # No name and no time inside: the same volume gives the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=level, fileobj=raw, mtime=0) as file:
-            yield file  # type: ignore[misc]
+def _opened(path: Path, *, compressed: bool, level: int) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """A function that appends an array's bytes to a new file."""
+    with open(path, "wb", buffering=1 << 20) as file:
+        if compressed:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                yield lambda array: _write_compressed(file, array, level, pool)
+        else:
+            yield lambda array: _write_plain(file, array)
 
 
-def _write_voxels(volume: Volume, file: BinaryIO, progress: ProgressArgument) -> None:
+def _write_plain(file: BinaryIO, array: NDArray[Any]) -> None:
+    file.write(array.reshape(-1).view(np.uint8).data)
+
+
+def _write_compressed(file: BinaryIO, array: NDArray[Any], level: int, pool: ThreadPoolExecutor) -> None:
+    """Append an array as gzip members of some megabytes, compressed on all cores (RFC 1952 2.2: members concatenate).
+
+    Neither name nor time is in them: writing a volume again gives the same bytes.
+    """
+    flat = array.reshape(-1).view(np.uint8)
+    pieces = [flat[start : start + MEMBER_NBYTES].data for start in range(0, len(flat), MEMBER_NBYTES)]
+    for packed in pool.map(lambda piece: zlib.compress(piece, level, wbits=31), pieces):
+        file.write(packed)
+
+
+def _write_voxels(volume: Volume, write: Callable[[NDArray[Any]], None], progress: ProgressArgument) -> None:
     axis = volume.geometry_axis
     outer, depth = volume.shape[:axis], volume.shape[axis]
     dtype = volume.dtype.newbyteorder("<")
@@ -223,7 +241,7 @@ def _write_voxels(volume: Volume, file: BinaryIO, progress: ProgressArgument) ->
         for index in np.ndindex(outer):
             for start in range(0, depth, step):
                 block = np.asarray(volume.array[(*index, slice(start, start + step))])
-                file.write(np.ascontiguousarray(block, dtype=dtype).data)
+                write(np.ascontiguousarray(block, dtype=dtype))
                 advance(len(block))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdicom.errors import UsageError, ValuesError
+from fastdicom.quantities import RealWorldValues
 from fastdicom.types import Geometry, GeometryPolicy, PixelFormat, PixelLocation, Values
 
 __all__ = [
@@ -45,6 +46,9 @@ SLICE_DTYPE = np.dtype(
         ("voi_lut", np.int16),
         ("center", np.float64),  # window of values="display"; NaN: none
         ("width", np.float64),
+        ("mapping", np.int16),  # index into VolumePlan.mappings, or -1
+        ("padding_first", np.float64),  # stored values that are padding, both ends included; NaN: none
+        ("padding_last", np.float64),
     ]
 )
 
@@ -63,6 +67,9 @@ class SliceRecord(NamedTuple):
     voi_lut: int
     center: float
     width: float
+    mapping: int
+    padding_first: float
+    padding_last: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +131,25 @@ class VolumePlan:
     luts: tuple[Lut, ...] = ()
     palettes: tuple[bytes, ...] = ()
     """For values="display": uint8 RGB tables, one for each of `formats` (empty: none), 3 x entries, with offset."""
+    mappings: tuple[RealWorldValues, ...] = ()
+    """For values="real_world": those that are no slope and intercept for every stored value."""
+    level: int = 0
+    """Resolutions left out of JPEG 2000 code streams; `formats`, `shape` and `geometry` are those of what is left."""
     window_function: str = "LINEAR"
     fill_value: float = 0
     """Value of absent slices, and of frames that could not be decoded under errors="report"."""
     units: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether stored values are turned into a quantity: rescaled, through a Modality LUT, mapped."""
+        return self.values not in ("stored", "display", "padding")
+
+    @property
+    def in_place(self) -> bool:
+        """Whether stored values may lie where the values made of them will."""
+        return self.values not in ("display", "padding")
 
     @property
     def n_outer(self) -> int:
@@ -167,6 +188,8 @@ class VolumePlan:
             "values": self.values,
             "window_function": self.window_function,
             "fill_value": repr(self.fill_value),
+            "level": self.level,
+            "mappings": [repr(mapping) for mapping in self.mappings],
             "policy": self.policy.to_dict(),
             "affine": self.geometry.affine.tolist(),
         }
@@ -193,6 +216,22 @@ class VolumePlan:
         slices["center"], slices["width"], slices["voi_lut"] = window.center, window.width, -1
         return replace(self, slices=slices, window_function=window.function)
 
+    def of_padding(self) -> VolumePlan:
+        """The plan of a boolean array: True where a voxel is padding, or lies in a slice that no file has."""
+        shape, dims = self.shape, self.dims
+        if dims[-1] == "c" and self.formats[0].samples_per_pixel == 1:  # a palette makes colours; padding is an index
+            shape, dims = shape[:-1], dims[:-1]
+        return replace(
+            self,
+            shape=shape,
+            dims=dims,
+            dtype=np.dtype(np.bool_),
+            values="padding",
+            units="",
+            fill_value=1,
+            palettes=(),
+        )
+
     def with_decoders(self, decoders: tuple[str, ...]) -> VolumePlan:
         """The same plan, decoded by others; the voxels, and so the fingerprint, stay the same."""
         return replace(self, decoders=decoders)
@@ -218,7 +257,7 @@ def resolve_dtype(
     ----------
     formats, slices, luts
         See `VolumePlan`.
-    values : "stored", "modality", "display" or "suv"
+    values : what the numbers mean
     dtype : dtype or None
         What the caller asked for; None chooses. An explicit dtype is checked for every value while loading.
     """
@@ -231,8 +270,8 @@ def resolve_dtype(
         return asked
     if values == "display":
         return np.dtype(np.uint8)
-    if values == "suv":
-        return np.dtype(np.float32)
+    if values not in ("stored", "modality"):  # factors of physics: never integers
+        return np.dtype(np.float64 if any(fmt.stored_dtype == np.float64 for fmt in formats) else np.float32)
     if values == "stored":
         return np.result_type(*{fmt.stored_dtype for fmt in formats})
     kinds = {_modality_dtype(fmt, slices[slices["format"] == k], luts) for k, fmt in enumerate(formats)}
@@ -325,8 +364,6 @@ def resolve_units(modality: str, rescale_type: str, units: str, values: Values, 
 
     Source: PS3.3 C.11.1.1.2 (Rescale Type), C.8.9.1 (Units). CT without Rescale Type is in HU (C.8.2.1.1.5).
     """
-    if values == "suv":
-        return "g/ml"
     if values != "modality":
         return ""
     if units:
@@ -338,9 +375,11 @@ def resolve_units(modality: str, rescale_type: str, units: str, values: Values, 
 
 def check_values(values: str) -> Values:
     """The `values` argument, or a UsageError that lists the choices."""
-    if values not in ("stored", "modality", "display", "suv"):
+    known = ("stored", "modality", "display", "suv", "real_world", "philips")
+    if values not in known and not str(values).startswith("real_world:"):
         raise UsageError(
-            f"values={values!r} is not known. Use 'modality' (default), 'stored', 'display' or 'suv'.",
+            f"values={values!r} is not known. Use 'modality' (default), 'stored', 'display', 'suv', 'philips', "
+            "'real_world' or 'real_world:' with a label or a unit.",
             argument="values",
         )
     return values  # type: ignore[return-value]

@@ -13,7 +13,8 @@ from fastdicom.catalog import CatalogEntry
 from fastdicom.codecs import choose_decoder, get_decoder
 from fastdicom.errors import ValuesError
 from fastdicom.headers import INT_MISSING, HeaderTable
-from fastdicom.luts import FileTables, read_tables
+from fastdicom.levels import check_level, reduce, refuse_too_low
+from fastdicom.luts import FileTables, read_dataset, read_tables
 from fastdicom.plan import (
     SLICE_DTYPE,
     PlannedFile,
@@ -26,6 +27,8 @@ from fastdicom.plan import (
     resolve_units,
     resolve_window,
 )
+from fastdicom.quantities import RealWorldValues
+from fastdicom.scaling import scaling_for
 from fastdicom.types import PixelFormat, PixelLocation, Values
 
 __all__ = ["PlanOptions", "build_plan", "needs_auto_window", "releases_gil"]
@@ -44,6 +47,8 @@ class PlanOptions:
     decoder: str = "auto"
     ignore_errors: bool = False
     """Plan frames whose pixel data are known to be damaged: they will be reported, not raised."""
+    level: int = 0
+    """Resolutions of JPEG 2000 and HTJ2K code streams to leave out."""
 
 
 def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
@@ -66,29 +71,44 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
         raise entry.error
     headers = entry.headers
     formats, format_of = _formats(headers)
-    decoders = tuple(choose_decoder(fmt, options.decoder) for fmt in formats)
+    level = check_level(options.level)
+    decoders = tuple(choose_decoder(fmt, options.decoder, level=level) for fmt in formats)
     files, file_of = _files(headers)
     tables = read_tables(headers, file_of, [file.locator for file in files], palettes=values == "display")
     slices = np.zeros(entry.found.rows.size, dtype=SLICE_DTYPE)
-    slices["file"], slices["modality_lut"], slices["voi_lut"] = -1, -1, -1
-    slices["slope"], slices["center"], slices["width"] = 1.0, np.nan, np.nan
+    for name in ("file", "modality_lut", "voi_lut", "mapping"):
+        slices[name] = -1
+    slices["slope"] = 1.0
+    for name in ("center", "width", "padding_first", "padding_last"):
+        slices[name] = np.nan
     used = entry.found.rows.ravel() >= 0
     kept = _kept_slices(headers, file_of, format_of, tables)
+    _enter_padding(kept, headers, formats)
+    notes = [*entry.unusual, *_unusual_rescale(headers)]
+    scaling = scaling_for(values, kept, headers, formats, files)
+    if scaling is not None:
+        kept["slope"], kept["intercept"], kept["mapping"] = scaling.slope, scaling.intercept, scaling.mapping
+        kept["modality_lut"] = -1
+        notes += scaling.notes
     slices[used] = kept
     function = "LINEAR"
     if values == "display":
         function = _apply_windows(slices, used, headers, window)
-    if values == "suv":
-        _apply_suv(slices, used, files)
     luts = tuple(tables.luts)
     dtype = resolve_dtype(formats, slices, values, luts, options.dtype)
     modality = entry.modality
     rescaled = bool(np.isfinite(headers["rescale_slope"]).any() or (kept["modality_lut"] >= 0).any())
-    units = resolve_units(
-        modality, headers.text("rescale_type", 0), headers.text("units", 0), values, rescaled
-    )  # fmt: skip
-    fill = _fill_value(headers, formats[0], slices[used][0], values, units, dtype)
-    shape, dims = entry.shape, entry.dims
+    units = resolve_units(modality, _rescale_type(headers, tables, notes), headers.text("units", 0), values, rescaled)
+    if scaling is not None:
+        units = scaling.units
+    elif modality == "RTDOSE" and values == "modality":
+        units = str(read_dataset(files[0].locator).get("DoseUnits") or "")
+    fill = _fill_value(slices[used][0], values, units, dtype, scaling.mappings if scaling else [])
+    shape, dims, geometry = entry.shape, entry.dims, entry.found.geometry
+    if level:
+        formats, shape, geometry = reduce(formats, shape, dims, geometry, level)
+        refuse_too_low(files, formats, kept, level)
+        notes.append(f"level {level}: every {1 << level}th row and column, low-pass filtered by the codec's wavelet")
     if values == "display" and formats[0].photometric_interpretation == "PALETTE COLOR":
         shape, dims = (*shape, 3), (*dims, "c")
     return VolumePlan(
@@ -100,14 +120,16 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
         dims=dims,
         dtype=dtype,
         values=values,
-        geometry=entry.found.geometry,
+        geometry=geometry,
         policy=entry.found.policy,
         luts=luts,
         palettes=_palettes_of(formats, format_of, file_of, tables) if values == "display" else (),
+        mappings=tuple(scaling.mappings) if scaling else (),
+        level=level,
         window_function=function,
         fill_value=fill,
         units=units,
-        notes=tuple(entry.unusual),
+        notes=tuple(notes),
     )
 
 
@@ -191,8 +213,45 @@ def _kept_slices(
     kept["intercept"] = np.where(np.isfinite(intercept), intercept, 0.0)
     kept["modality_lut"] = tables.modality[file_of]
     kept["voi_lut"] = tables.voi[file_of]
-    kept["center"] = kept["width"] = np.nan
+    for name in ("center", "width", "padding_first", "padding_last"):
+        kept[name] = np.nan
+    kept["mapping"] = -1
     return kept
+
+
+def _enter_padding(kept: NDArray[Any], headers: HeaderTable, formats: Sequence[PixelFormat]) -> None:
+    """The stored values that are padding, from Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2)."""
+    value, limit = headers["pixel_padding_value"], headers["pixel_padding_range_limit"]
+    limit = np.where(limit == INT_MISSING, value, limit)
+    for number, fmt in enumerate(formats):
+        here = (kept["format"] == number) & (value != INT_MISSING)
+        if fmt.samples_per_pixel > 1 or fmt.stored_dtype.kind == "f" or not here.any():
+            continue
+        # US or SS: always 16 bits, with the sign of Pixel Representation, and then as decoded: cut to Bits Stored.
+        bits = min(16, fmt.bits_stored)
+        half = 1 << (bits - 1) if fmt.pixel_representation else 0
+        ends = np.stack([((end[here] & ((1 << bits) - 1)) ^ half) - half for end in (value, limit)])
+        kept["padding_first"][here], kept["padding_last"][here] = ends.min(axis=0), ends.max(axis=0)
+
+
+def _unusual_rescale(headers: HeaderTable) -> list[str]:
+    zero = int((headers["rescale_slope"] == 0).sum())
+    return [f"Rescale Slope is 0 in {zero} slices: every voxel there is the intercept"] if zero else []
+
+
+def _rescale_type(headers: HeaderTable, tables: FileTables, notes: list[str]) -> str:
+    """Rescale Type, or Modality LUT Type where there is a table; "" where slices differ."""
+    types = {headers.text("rescale_type", row) for row in _distinct(headers["rescale_type"])} | tables.modality_types
+    types.discard("")
+    if len(types) > 1:
+        notes.append(f"Rescale Type differs from slice to slice ({', '.join(sorted(types))}): the unit is unknown")
+    return types.pop() if len(types) == 1 else ""
+
+
+def _distinct(column: NDArray[Any]) -> list[int]:
+    """A row of each distinct value."""
+    rows: list[int] = np.unique(column, return_index=True)[1].tolist()
+    return rows
 
 
 def _apply_windows(
@@ -229,30 +288,18 @@ def _apply_windows(
     return function
 
 
-def _apply_suv(slices: NDArray[Any], used: NDArray[np.bool_], files: Sequence[PlannedFile]) -> None:
-    from fastdicom.luts import read_dataset
-    from fastdicom.quantities import suv_factor
-
-    factors: dict[int, float] = {}
-    for number in np.unique(slices["file"][used]).tolist():
-        factors[number] = suv_factor(read_dataset(files[number].locator))[0]
-    scale = np.array([factors[number] for number in slices["file"][used].tolist()])
-    slices["slope"][used] *= scale
-    slices["intercept"][used] *= scale
-
-
 def _fill_value(
-    headers: HeaderTable, fmt: PixelFormat, first: Any, values: Values, units: str, dtype: np.dtype[Any]
+    first: Any, values: Values, units: str, dtype: np.dtype[Any], mappings: Sequence[RealWorldValues]
 ) -> float:
     """Value of absent slices: Pixel Padding Value as the values have it, air for HU, else 0."""
     if values == "display":
         return 0
-    padding = int(headers["pixel_padding_value"][0])
-    if padding != INT_MISSING and fmt.samples_per_pixel == 1:
-        if fmt.pixel_representation and padding >= 1 << (fmt.bits_allocated - 1):
-            padding -= 1 << fmt.bits_allocated
-        scaled = values in ("modality", "suv")
-        value = padding * float(first["slope"]) + float(first["intercept"]) if scaled else float(padding)
+    if np.isfinite(first["padding_first"]):
+        padding = float(first["padding_first"])
+        value = padding if values == "stored" else padding * float(first["slope"]) + float(first["intercept"])
+        if first["mapping"] >= 0:
+            value = float(mappings[first["mapping"]].apply(np.array([padding]))[0])
+            value = 0.0 if np.isnan(value) and dtype.kind != "f" else value
     else:
         value = AIR_HU if units == "HU" else 0.0
     if dtype.kind in "iu":

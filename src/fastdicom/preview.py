@@ -304,18 +304,14 @@ def _sample(
     places: tuple[NDArray[np.float64], NDArray[np.float64]],
     steps: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """Bilinear values at (first, second) indices; 0 outside. Voxels smaller than a pixel are averaged before."""
+    """Bilinear values at (first, second) indices; 0 outside. Voxels smaller than a pixel are averaged."""
     values: NDArray[Any] = pixels.astype(np.float32)
     inside = np.ones(first.shape, dtype=bool)
     weights = []
     for axis, (where, place, step) in enumerate(zip((first, second), places, steps, strict=True)):
         inside &= (where >= place[0] - 0.5) & (where <= place[-1] + 0.5)
-        factor = int(step) if len(place) == place[-1] + 1 else 1
-        if factor > 1 and len(place) >= 2 * factor:
-            count = len(place) // factor
-            values = np.take(values, range(count * factor), axis=axis)
-            values = values.reshape(*values.shape[:axis], count, factor, *values.shape[axis + 1 :]).mean(axis=axis + 1)
-            place = place[: count * factor].reshape(count, factor).mean(axis=1)
+        if len(place) == place[-1] + 1:
+            values = _averaged(values, axis, round(float(step)) // 2)
         number = np.interp(where, place, np.arange(len(place)))
         low = np.minimum(number.astype(np.intp), max(0, len(place) - 2))
         weights.append((low, np.minimum(low + 1, len(place) - 1), number - low))
@@ -325,6 +321,17 @@ def _sample(
     above = values[top, left] * (1 - h) + values[top, right] * h
     below = values[bottom, left] * (1 - h) + values[bottom, right] * h
     return np.asarray(np.where(inside, above * (1 - v) + below * v + 0.5, 0)).astype(np.uint8)
+
+
+def _averaged(values: NDArray[Any], axis: int, reach: int) -> NDArray[Any]:
+    """Mean of each value and `reach` neighbours on both sides: no pixel depends on where one voxel happens to lie."""
+    if reach < 1:
+        return values
+    widths = [(reach, reach) if k == axis else (0, 0) for k in range(values.ndim)]
+    padded = np.moveaxis(np.pad(values, widths, mode="edge"), axis, 0)
+    count = values.shape[axis]
+    total = sum(padded[start : start + count] for start in range(2 * reach + 1))
+    return np.asarray(np.moveaxis(np.asarray(total), 0, axis) / (2 * reach + 1))
 
 
 def _letters(direction: NDArray[np.float64]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastdicom.catalog import Catalog, CatalogEntry, scan
 from fastdicom.errors import (
+    GeometryWarning,
     MixedSeriesError,
     NoDicomError,
     SeriesSelectionError,
@@ -22,7 +23,7 @@ from fastdicom.progress import ProgressArgument
 from fastdicom.series import find_volumes
 from fastdicom.types import GeometryPolicy, Skipped
 
-__all__ = ["SeriesArgument", "entry_of", "no_images", "select", "warn_of_skipped"]
+__all__ = ["SeriesArgument", "entry_of", "no_images", "select", "warn_of_geometry", "warn_of_skipped", "with_policy"]
 
 SeriesArgument = str | int | Callable[[CatalogEntry], bool] | None
 """A SeriesInstanceUID, an index into ``catalog.volumes``, or a predicate over its entries."""
@@ -47,14 +48,16 @@ def entry_of(
         It holds several volumes and `series` does not name one.
     """
     if isinstance(source, CatalogEntry):
-        return source if policy is None else _with_policy(source, policy)
-    if isinstance(source, Catalog):
-        return select(source if policy is None else _rescan(source, policy), series)
-    catalog = scan(source, policy=policy, scheduler=scheduler, workers=workers, progress=progress)
-    if not catalog.volumes:
-        raise no_images(source, catalog)
-    entry = select(catalog, series)
-    warn_of_skipped(catalog.skipped)
+        entry = source if policy is None else _with_policy(source, policy)
+    elif isinstance(source, Catalog):
+        entry = select(with_policy(source, policy), series)
+    else:
+        catalog = scan(source, policy=policy, scheduler=scheduler, workers=workers, progress=progress)
+        if not catalog.volumes:
+            raise no_images(source, catalog)
+        entry = select(catalog, series)
+        warn_of_skipped(catalog.skipped)
+    warn_of_geometry([entry])
     return entry
 
 
@@ -69,6 +72,18 @@ def warn_of_skipped(skipped: Sequence[Skipped]) -> None:
             SkippedFilesWarning,
             stacklevel=4,
         )
+
+
+def warn_of_geometry(entries: Sequence[CatalogEntry]) -> None:
+    """Warn of volumes whose geometry rests on less than positions; the volume's notes say the same."""
+    for entry in entries:
+        if entry.found.warnings and entry.found.error is None:
+            warnings.warn(
+                f"Volume [{entry.index}] ({_describe(entry)}): {'; '.join(entry.found.warnings)}. "
+                "Check it before you measure in it.",
+                GeometryWarning,
+                stacklevel=4,
+            )
 
 
 def select(catalog: Catalog, series: SeriesArgument) -> CatalogEntry:
@@ -156,10 +171,15 @@ def no_images(source: Any, catalog: Catalog) -> NoDicomError:
     )
 
 
-def _rescan(catalog: Catalog, policy: GeometryPolicy) -> Catalog:
+def with_policy(catalog: Catalog, policy: GeometryPolicy | None) -> Catalog:
+    """The catalog's frames judged again under another policy; None: as they are."""
+    if policy is None or policy == catalog.policy:
+        return catalog
     found, dropped = find_volumes(catalog.table, policy)
     entries = tuple(CatalogEntry(index, volume, catalog.table) for index, volume in enumerate(found))
-    return replace(catalog, volumes=entries, policy=policy, skipped=(*catalog.skipped, *dropped))
+    placed = {str(path) for path in catalog.table["path"]}  # what the old policy dropped is judged again
+    skipped = (*(item for item in catalog.skipped if item.path not in placed), *dropped)
+    return replace(catalog, volumes=entries, policy=policy, skipped=skipped)
 
 
 def _with_policy(entry: CatalogEntry, policy: GeometryPolicy) -> CatalogEntry:

@@ -23,8 +23,10 @@ __all__ = [
     "Values",
 ]
 
-Values = Literal["stored", "modality", "display", "suv"]
-"""What the numbers mean: as decoded, after the Modality LUT or rescale, 8-bit after VOI, or PET SUVbw (g/ml)."""
+Values = Literal["stored", "modality", "display", "suv", "real_world", "philips", "padding"]
+"""What the numbers mean: as decoded, after the Modality LUT or rescale, 8-bit after VOI, PET SUVbw (g/ml), after the
+Real World Value Mapping (``real_world:LABEL`` where there are several), Philips' floating point values; and
+True where a voxel is padding (`Volume.padding_mask`)."""
 
 
 @runtime_checkable

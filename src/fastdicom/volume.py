@@ -41,7 +41,7 @@ class Volume:
     slices : dict of str to array
         Per-slice header columns, of the shape of the dimensions before y: ``instance_number``, ``rescale_slope``, ...,
         and ``valid`` (False: the slice is absent from the files, or could not be read, and is filled).
-    values : "modality", "stored", "display" or "suv"
+    values : "stored", "modality", "display", "suv", "real_world[:label]" or "philips"
     units : str
         "HU", "BQML", "g/ml", ... or "" where the values are arbitrary.
     failures : tuple of Failure
@@ -171,6 +171,36 @@ class Volume:
             raise UsageError(f"Slice {slice_index} comes from no file: it fills a gap.", argument="slice_index")
         dataset: Dataset = read_dataset(self.plan.files[int(record["file"])].locator)
         return dataset
+
+    def padding_mask(self) -> Any:
+        """Where the scanner recorded nothing: Pixel Padding Value, or the range up to Pixel Padding Range Limit.
+
+        Compared with the stored values of each slice, which are read again; both ends are padding.
+
+        Returns
+        -------
+        Array of bool, of the volume's shape: numpy, or dask where the volume is lazy
+            True also in slices that are filled. All False where no file names a padding value.
+
+        Raises
+        ------
+        UsageError
+            The volume was not read from DICOM files, or at a lower resolution, where padding is mixed with pixels.
+
+        Notes
+        -----
+        Source: PS3.3 C.7.5.1.1.2. To replace padding: ``numpy.where(volume.padding_mask(), value, volume.array)``.
+        """
+        from fastdicom.loading import lazy_array, load_array
+
+        if self.plan is None or self.plan.level:
+            raise UsageError(
+                "Padding is told by the stored values of the DICOM files at full resolution. Load the source itself."
+            )
+        plan = self.plan.of_padding()
+        if not isinstance(self.array, np.ndarray):
+            return lazy_array(plan, chunks=self.array.chunks[: len(plan.shape)])
+        return load_array(plan, failures=[] if self.failures else None)
 
     def compute(self, **options: Any) -> Volume:
         """The volume with its array in memory; `options` go to Dask (``scheduler=``, ``num_workers=``)."""

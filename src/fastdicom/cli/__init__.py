@@ -74,6 +74,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except FastDicomError as error:
             say_error(error)
             return 2 if isinstance(error, WRONG_USAGE) else 1
+        except OSError as error:  # a full disk, a folder that may not be written
+            click.echo(f"Error: {error.filename or 'the output'}: {error.strerror or error}.", err=True)
+            return 1
     return status if isinstance(status, int) else 0
 
 

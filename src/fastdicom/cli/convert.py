@@ -149,30 +149,30 @@ def _tell(entry: CatalogEntry, report: StoreReport, seconds: float) -> None:
 def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int:
     from fastdicom.loading import load_volume, open_volume
     from fastdicom.nifti import write_nifti
-    from fastdicom.store.reading import is_store
 
-    common = {
+    begun = time.perf_counter()
+    how = {
+        "series": parse_series(options["series"]),
+        "policy": policy_of(options["gaps"], options["duplicates"], options["tilt"]),
         "values": options["values"],
         "window": parse_window(options["window"]),
         "dtype": _dtype(options["dtype"]),
+        "decoder": options["decoder"],
+        "scheduler": parse_scheduler(options["scheduler"]),
+        "workers": options["workers"],
+        "progress": not as_json,
     }
-    if is_store(path):
-        volume = open_volume(path, **common)
+    # Lazily, so that a volume of any size needs little memory; what failed is only known of one that is loaded.
+    report = options["errors"] == "report"
+    volume = load_volume(path, errors="report", **how) if report else open_volume(path, **how)
+    write_nifti(volume, out, progress=not as_json)
+    record = {"ok": not volume.failures, "file": out, "shape": list(volume.shape), "dtype": volume.dtype.name}
+    if as_json:
+        click.echo(json.dumps(record, indent=2))
     else:
-        volume = load_volume(
-            path,
-            series=parse_series(options["series"]),
-            policy=policy_of(options["gaps"], options["duplicates"], options["tilt"]),
-            decoder=options["decoder"],
-            scheduler=parse_scheduler(options["scheduler"]),
-            workers=options["workers"],
-            progress=not as_json,
-            errors=options["errors"],
-            **common,
-        )
-    write_nifti(volume, out)
-    report = {"ok": not volume.failures, "file": out, "shape": list(volume.shape), "dtype": volume.dtype.name}
-    click.echo(json.dumps(report, indent=2) if as_json else f"{volume.modality} {volume.shape} -> {out}")
+        what = f"{volume.modality} {'x'.join(map(str, volume.shape))}"
+        click.echo(f"{what} -> {out}  ({time.perf_counter() - begun:.2f} s)")
     for failure in volume.failures[:LISTED_FAILURES]:
-        click.echo(f"  slice {failure.index} is filled: {failure.path}: {failure.message}", err=True)
+        place = f"slice {', '.join(map(str, failure.index))}"
+        click.echo(f"  {place} is filled: {failure.path}: {failure.message}", err=True)
     return 1 if volume.failures else 0

@@ -6,12 +6,21 @@ dtype of Bits Allocated and Pixel Representation and nothing above Bits Stored.
 
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.native import decode_native, is_plain, read_native_frame
-from fastdicom.codecs.registry import available_decoders, choose_decoder, decode_frame, decoders_for, get_decoder
+from fastdicom.codecs.reduced import reduced_format, reduced_length
+from fastdicom.codecs.registry import (
+    available_decoders,
+    check_levels,
+    choose_decoder,
+    decode_frame,
+    decoders_for,
+    get_decoder,
+)
 from fastdicom.codecs.stored import mask_unused_bits_inplace, unused_bits
 
 __all__ = [
     "Decoder",
     "available_decoders",
+    "check_levels",
     "choose_decoder",
     "decode_frame",
     "decode_native",
@@ -20,5 +29,7 @@ __all__ = [
     "is_plain",
     "mask_unused_bits_inplace",
     "read_native_frame",
+    "reduced_format",
+    "reduced_length",
     "unused_bits",
 ]

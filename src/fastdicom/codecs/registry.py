@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import native, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
+from fastdicom.codecs import native, reduced, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
 from fastdicom.errors import (
@@ -17,10 +18,11 @@ from fastdicom.errors import (
     MissingDependencyError,
     UnsupportedTransferSyntaxError,
     UsageError,
+    ValuesError,
 )
 from fastdicom.types import PixelFormat
 
-__all__ = ["available_decoders", "choose_decoder", "decode_frame", "decoders_for", "get_decoder"]
+__all__ = ["available_decoders", "check_levels", "choose_decoder", "decode_frame", "decoders_for", "get_decoder"]
 
 
 # In order of preference: without the GIL and bit-identical first, pydicom last. The order is the policy of "auto".
@@ -34,7 +36,8 @@ _DECODERS: dict[str, Decoder] = {
         *via_pydicom.DECODERS,
     )
 }
-_BACKENDS = tuple(dict.fromkeys(decoder.backend for decoder in _DECODERS.values()))
+_REDUCING: dict[str, Decoder] = {decoder.name: decoder for decoder in reduced.DECODERS}
+_BACKENDS = tuple(dict.fromkeys(decoder.backend for decoder in (_DECODERS | _REDUCING).values()))
 
 
 def get_decoder(name: str) -> Decoder:
@@ -46,7 +49,7 @@ def get_decoder(name: str) -> Decoder:
         There is none.
     """
     try:
-        return _DECODERS[name]
+        return _REDUCING[name] if name in _REDUCING else _DECODERS[name]
     except KeyError:
         raise UsageError(
             f"There is no decoder {name!r}. Use one of {', '.join(_DECODERS)}.", argument="decoder"
@@ -68,7 +71,7 @@ def available_decoders() -> list[Decoder]:
     return [decoder for decoder in _DECODERS.values() if _is_available(decoder.name)]
 
 
-def choose_decoder(fmt: PixelFormat, decoder: str = "auto") -> str:
+def choose_decoder(fmt: PixelFormat, decoder: str = "auto", *, level: int = 0) -> str:
     """Decide, once for a volume, what decodes its frames.
 
     Parameters
@@ -77,6 +80,8 @@ def choose_decoder(fmt: PixelFormat, decoder: str = "auto") -> str:
     decoder : str
         ``"auto"``, a backend (``"imagecodecs"``, ``"pylibjpeg"``, ``"pydicom"``, ``"fastdicom"``) or the name of one
         decoder (``"imagecodecs.jpeg8"``). Uncompressed frames need none, whatever is asked for.
+    level : int
+        Resolutions to leave out: JPEG 2000 and HTJ2K only.
 
     Returns
     -------
@@ -96,10 +101,17 @@ def choose_decoder(fmt: PixelFormat, decoder: str = "auto") -> str:
     """
     _check_format(fmt)
     uid = fmt.transfer_syntax_uid
-    if decoder not in ("auto", *_BACKENDS, *_DECODERS):
+    if decoder not in ("auto", *_BACKENDS, *_DECODERS, *_REDUCING):
         names = ", ".join(repr(name) for name in ("auto", *_BACKENDS))
         raise UsageError(f"decoder={decoder!r} is not one of {names}, nor a decoder's full name.", argument="decoder")
-    claiming = decoders_for(uid)
+    claiming = [one for one in _REDUCING.values() if uid in one.syntaxes] if level else decoders_for(uid)
+    if level and not claiming:
+        raise UnsupportedTransferSyntaxError(
+            f"level={level} leaves out resolutions of JPEG 2000 and HTJ2K code streams; transfer syntax {uid} has "
+            "none. Load it whole (level=0), or write a Zarr store, which has levels of its own.",
+            transfer_syntax_uid=uid,
+            level=level,
+        )
     if not claiming:
         raise UnsupportedTransferSyntaxError(
             f"Transfer syntax {uid} cannot be decoded by any backend known here. Transcode the files, for example "
@@ -161,6 +173,7 @@ def decode_frame(
     *,
     path: str = "",
     frame: int = 0,
+    level: int = 0,
 ) -> NDArray[Any]:
     """Decode one frame to stored values (as pydicom's ``pixel_array``: RGB, interleaved, sign and bits corrected).
 
@@ -174,6 +187,8 @@ def decode_frame(
         Where to put the frame. A C-contiguous one is decoded into without a copy where the codec can.
     path, frame
         For messages.
+    level : int
+        Resolutions to leave out; `fmt` and `out` are then those of the smaller frame (`reduced_format`).
 
     Returns
     -------
@@ -195,6 +210,8 @@ def decode_frame(
     try:
         header = parse_stream(data, fmt.transfer_syntax_uid)
         if header is not None:
+            if level:
+                header = _at_level(header, level, path, frame)
             _check_header(header, fmt)
         result = decoder.decode(data, fmt, header, out)
         if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
@@ -216,8 +233,51 @@ def decode_frame(
             path=path,
             frame=frame,
             decoder=decoder_name,
-        ) from error
+        ) from _picklable(error)
     return result
+
+
+def _picklable(error: Exception) -> Exception:
+    """An error of a codec as a builtin one.
+
+    Errors travel between processes, with their causes where tblib is installed (Dask brings it), and those of
+    imagecodecs can be pickled but not unpickled.
+    """
+    if type(error).__module__ in ("builtins", StreamError.__module__):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+
+
+def check_levels(data: bytes | memoryview, fmt: PixelFormat, level: int, *, path: str = "", frame: int = 0) -> None:
+    """Refuse a level that a code stream does not have, by its header alone.
+
+    Raises
+    ------
+    ValuesError
+        It has fewer resolutions; the message says how many.
+    """
+    try:
+        header = parse_stream(data, fmt.transfer_syntax_uid)
+    except StreamError:
+        return  # damaged: that is for decode_frame to say
+    if header is not None:
+        _at_level(header, level, path, frame)
+
+
+def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> StreamHeader:
+    """The header of the image that is left when `level` resolutions are left out."""
+    if level > header.levels or not header.at_origin:
+        why = f"has {header.levels} lower resolutions" if header.at_origin else "does not start at 0, 0 of its grid"
+        raise ValuesError(
+            f"level={level} cannot be decoded: the code stream of frame {frame} of {path} {why}. Pass "
+            f"level={header.levels if header.at_origin else 0} or less.",
+            path=path,
+            frame=frame,
+            level=level,
+            levels=header.levels,
+        )
+    rows, columns = (reduced.reduced_length(length, level) for length in (header.rows, header.columns))
+    return replace(header, rows=rows, columns=columns, skipped=level)
 
 
 def _check_header(header: StreamHeader, fmt: PixelFormat) -> None:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["StreamError", "StreamHeader", "parse_stream"]
+__all__ = ["StreamError", "StreamHeader", "parse_stream", "start_of_codestream"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -47,6 +47,12 @@ class StreamHeader:
     """JPEG and JPEG-LS: the first scan holds all components, so they come out as pixels, not as planes."""
     complete: bool = True
     """The end of the stream is where it must be."""
+    levels: int = 0
+    """JPEG 2000: resolutions below the full one, each half as wide and high as the one above."""
+    at_origin: bool = True
+    """JPEG 2000: the image starts at 0, 0 of its reference grid."""
+    skipped: int = 0
+    """Resolutions to leave out, which is for the caller to say, not for the stream."""
 
 
 def parse_stream(data: Buffer, transfer_syntax_uid: str) -> StreamHeader | None:
@@ -133,11 +139,14 @@ def _has_end_marker(data: Buffer, scan: int) -> bool:
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 
 
+def start_of_codestream(data: Buffer) -> int:
+    """Offset of a JPEG 2000 code stream: 0, unless it lies in a JP2 file, which DICOM does not allow but has."""
+    return _find_box(data, b"jp2c") if bytes(data[:12]) == _JP2_SIGNATURE else 0
+
+
 def _parse_jpeg2000(data: Buffer) -> StreamHeader:
     """ISO 15444-1 A.4 and A.5: SOC and SIZ, then the main header up to the first tile-part."""
-    start = 0
-    if bytes(data[:12]) == _JP2_SIGNATURE:  # not allowed in DICOM, but seen
-        start = _find_box(data, b"jp2c")
+    start = start_of_codestream(data)
     if bytes(data[start : start + 4]) != b"\xff\x4f\xff\x51":
         raise StreamError(f"it starts with {bytes(data[start : start + 4]).hex(' ')} where JPEG 2000 has ff 4f ff 51")
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
@@ -148,10 +157,11 @@ def _parse_jpeg2000(data: Buffer) -> StreamHeader:
     if not step_x or not step_y:
         raise StreamError("the JPEG 2000 stream has a component that is sampled with step 0")
     position = start + 4 + struct.unpack_from(">H", data, start + 4)[0]
-    reversible = False
+    reversible, levels = False, 0
     while data[position] == 0xFF and data[position + 1] != 0x90:
         if data[position + 1] == 0x52:  # COD: the wavelet is the last of its fixed parameters
             reversible = data[position + 13] == 1
+            levels = data[position + 9]
         position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     return StreamHeader(
         kind="jpeg2000",
@@ -162,6 +172,8 @@ def _parse_jpeg2000(data: Buffer) -> StreamHeader:
         signed=bool(depth & 0x80),
         lossless=reversible,
         complete=_tile_parts_complete(data, position),
+        levels=levels,
+        at_origin=left == 0 and top == 0,
     )
 
 

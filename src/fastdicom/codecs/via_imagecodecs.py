@@ -21,7 +21,7 @@ from fastdicom.codecs.streams import (
 )
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS"]
+__all__ = ["DECODERS", "has_codec"]
 
 LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 
@@ -56,7 +56,8 @@ def _decode_htj2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out:
         # Irreversible streams overshoot, and imagecodecs' OpenJPH wraps 256 to 0 where OpenJPEG clips it to 255.
         return _decode_jpeg2k(data, fmt, header, out)
     watch("imagecodecs._htj2k")
-    raw = imagecodecs.htj2k_decode(data, out=_slot(out, header))
+    # Without a colour transform in the stream it would hand out planes.
+    raw = imagecodecs.htj2k_decode(data, planar=False, out=_slot(out, header))
     raise_if_dropped()
     return to_stored(raw, fmt, header, out)
 
@@ -92,7 +93,9 @@ def _simple(function: str) -> Callable[..., NDArray[Any]]:
     return decode
 
 
-def _has(codec: str) -> Callable[[], bool]:
+def has_codec(codec: str) -> Callable[[], bool]:
+    """A check that the installed imagecodecs was built with a codec."""
+
     def check() -> bool:
         try:
             import imagecodecs
@@ -112,7 +115,7 @@ def _decoder(codec: str, syntaxes: frozenset[str], decode: Callable[..., NDArray
         releases_gil=True,
         writes_into=into,
         package="imagecodecs",
-        is_available=_has(codec),
+        is_available=has_codec(codec),
     )
 
 

@@ -41,6 +41,7 @@ _MACROS: tuple[tuple[int, tuple[tuple[int, str], ...]], ...] = (
     (
         0x0020_9111,
         (
+            (0x0018_9151, "acquisition_date_time"),  # reference time, where the acquisition's own is absent
             (0x0018_9074, "acquisition_date_time"),
             (0x0020_9056, "stack_id"),
             (0x0020_9057, "in_stack_position_number"),
@@ -68,9 +69,11 @@ _MACROS: tuple[tuple[int, tuple[tuple[int, str], ...]], ...] = (
     ),
     (0x0018_9114, ((0x0018_9082, "echo_time"),)),
     (0x0018_9112, ((0x0018_0080, "repetition_time"), (0x0018_1314, "flip_angle"))),
+    (0x0018_9115, ((0x0018_9079, "inversion_time"),)),
     (0x0018_9117, ((0x0018_9087, "diffusion_b_value"),)),
     (0x0018_9118, ((0x0020_9153, "nominal_cardiac_trigger_delay_time"),)),
     (0x0020_9310, ((0x0020_930D, "temporal_position_time_offset"),)),
+    (0x0018_9325, ((0x0018_0060, "kvp"),)),
     (0x0018_9329, ((0x0008_9007, "image_type"),)),
     (0x0018_9226, ((0x0008_9007, "image_type"), (0x0008_9208, "complex_image_component"))),
     (0x0018_9751, ((0x0008_9007, "image_type"),)),

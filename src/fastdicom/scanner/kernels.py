@@ -272,7 +272,8 @@ def _walk_file(
             continue
 
         if tag >> 16 == 0xFFFE:
-            if tag == ITEM_END and depth > 0 and state[ENDS + depth - 1] == -1:
+            # pydicom takes the length of a delimiter for a VR, which may be one; it is zero in all that are sound.
+            if tag == ITEM_END and depth > 0 and state[ENDS + depth - 1] == -1 and _u32(block, i + 4) == 0:
                 position += 8
                 depth -= 1
                 if implicit_from > 0 and depth < implicit_from:

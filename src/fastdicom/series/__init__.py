@@ -56,7 +56,9 @@ def _with_remnants(table: HeaderTable, volumes: Sequence[FoundVolume]) -> list[F
     for volume in volumes:
         others = [v for v in by_series[bytes(table["series_instance_uid"][volume.used_rows[0]])] if v is not volume]
         count = len(volume.used_rows)
-        few = [v for v in others if len(v.used_rows) <= FEW * count and v.rows.shape[-1] < volume.rows.shape[-1]]
+        few = [
+            v for v in others if len(v.used_rows) <= max(1, FEW * count) and v.rows.shape[-1] < volume.rows.shape[-1]
+        ]
         told.append(replace(volume, notes=(*volume.notes, *(_remnant_note(table, volume, v) for v in few))))
     return told
 

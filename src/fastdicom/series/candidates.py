@@ -112,10 +112,9 @@ def _clock_times(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candid
 def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidate]:
     """b-value alone, with the gradient, or, where weightings are measured more than once, in order of measurement."""
     b_value = table["diffusion_b_value"][rows]
-    if np.isnan(b_value).all():
-        return
     direction = table["diffusion_gradient_orientation"][rows]
-    yield Candidate("b", "diffusion_b_value", b_value, "s/mm2", labels=b_value)
+    if not np.isnan(b_value).all():
+        yield Candidate("b", "diffusion_b_value", b_value, "s/mm2", labels=b_value)
     pair = codes_of(np.column_stack([b_value, direction]))
     if not pair.any():
         return
@@ -126,6 +125,10 @@ def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidat
     keys = (*np.nan_to_num(direction[first]).T, earliest, b_value[first])
     place = np.empty(len(first), dtype=np.int64)
     place[np.lexsort(keys)] = np.arange(len(first))
+    if np.isnan(b_value).all():
+        number = place[pair]
+        yield Candidate("gradient", "diffusion_gradient_orientation", number, labels=number, directions=direction)
+        return
     measured = Candidate("b", "diffusion_b_value", place[pair], "s/mm2", labels=b_value, directions=direction)
     yield measured
     orders: list[NDArray[np.float64]] = []
@@ -133,8 +136,8 @@ def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidat
         values = table[name][rows]
         orders.append(np.where(values == INT_MISSING, np.nan, values))
     orders += [candidate.values for candidate in _clock_times(table, rows)]
-    number = instance_numbers(table, rows)
-    for values in orders if number is None else [*orders, number]:
+    numbered = instance_numbers(table, rows)
+    for values in orders if numbered is None else [*orders, numbered]:
         yield replace(measured, values=values, ranked=True)
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.headers import HeaderTable
+from fastdicom.headers import BY_NAME, HeaderTable
 from fastdicom.series.candidates import Candidate, all_candidates, instance_numbers
 from fastdicom.series.found import Dimension
 from fastdicom.series.grouping import Codes, codes_of
@@ -19,20 +19,9 @@ MAX_COMBINED = 3
 """Most attributes that are combined to explain repeats (time x echo x component, say)."""
 
 _NO_EXPLANATION = frozenset(
-    (
-        "csa_image_header",
-        "extended_offset_table",
-        "extended_offset_table_lengths",
-        "file_size",
-        "mtime_ns",
-        "path",
-        "pixel_length",
-        "pixel_offset",
-        "problem",
-        "sop_instance_uid",
-    )
+    ("csa_image_header", "extended_offset_table", "extended_offset_table_lengths", "sop_instance_uid")
 )
-"""Columns that differ from file to file whatever the frames show."""
+"""Elements that differ from file to file whatever the frames show."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +99,8 @@ def varying_attributes(table: HeaderTable, rows: NDArray[np.int64], position: Co
     """Names of the attributes that differ between frames at one position: what an error message can point at."""
     return [
         name
-        for name, values in table.columns.items()
-        if name not in _NO_EXPLANATION and _varies_within(codes_of(values[rows]), position)
+        for name in BY_NAME
+        if name not in _NO_EXPLANATION and _varies_within(codes_of(table[name][rows]), position)
     ]
 
 

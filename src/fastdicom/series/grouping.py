@@ -189,5 +189,5 @@ def _own_file_group(table: HeaderTable) -> Codes:
     first_row = np.unique(files, return_index=True)[1]
     moved = np.any(position != position[first_row[files]], axis=1)
     np.logical_or.at(distinct, files, moved)
-    grouped = table["per_frame_functional_groups"] | distinct[files]
+    grouped = (table["per_frame_functional_groups"] & is_place(table["image_position"])) | distinct[files]
     return np.where(many & ~grouped, files + 1, 0)

@@ -191,7 +191,8 @@ def _gap_error(
     table: HeaderTable, volume: FoundVolume, line: SliceLine, tolerance: float, *, fillable: bool
 ) -> IrregularSpacingError:
     median = float(np.median(line.gaps))
-    off = np.abs(line.gaps - median) > 2 * tolerance  # both ends of a gap may be off by the tolerance
+    allowed = 2 * spacing_tolerance(volume.policy, median)  # both ends of a gap may be off by the tolerance
+    off = np.abs(line.gaps - median) > allowed
     stack = volume.rows.reshape(-1, volume.rows.shape[-1])[0]
     uid = short_uid(table, stack)
     if not off.any():
@@ -215,7 +216,7 @@ def _gap_error(
     )
     return IrregularSpacingError(
         f"{int(off.sum())} of {len(line.gaps)} gaps in series {uid} differ from the median {median:.3f} mm by more "
-        f"than {2 * tolerance:.3f} mm (largest difference: {line.gaps[worst]:.3f} mm after slice {worst}, "
+        f"than {allowed:.3f} mm (largest difference: {line.gaps[worst]:.3f} mm after slice {worst}, "
         f"{file_name(table, stack[worst])}). {remedy}",
         series_instance_uid=full_uid(table, stack),
         gaps_off=int(off.sum()),

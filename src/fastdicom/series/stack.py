@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -41,24 +42,23 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
     row = int(rows[0])
     if not is_place(table["image_position"][row]) or not is_orthonormal(table["image_orientation"][row]):
         return [unplaced_volume(table, rows, policy)]
-    whole = _positioned(table, rows, policy)
-    if all(volume.error is None for volume in whole) and not _mixes_segments(table, whole):
-        return whole
-    if len(whole) == 1 and (
-        whole[0].error is None or isinstance(whole[0].error, (RepeatedPositionError, IrregularSpacingError))
-    ):
+    # What divides a group is found before the policy drops, keeps or fills anything: the volumes of a series are the
+    # same under every policy.
+    strict = replace(policy, gaps="raise", duplicates="raise")
+    whole = _positioned(table, rows, strict)[0]
+    if isinstance(whole.error, (RepeatedPositionError, IrregularSpacingError)) or _mixes_segments(table, whole):
         for codes, what in _partitions(table, rows):
-            volumes = _regular_parts(table, rows, codes, policy, whole[0])
+            volumes = _regular_parts(table, rows, codes, strict, whole)
             if volumes is not None:
                 note = f"one of {len(volumes)} volumes of this series that {what}"
-                return [replace(volume, notes=(*volume.notes, note)) for volume in volumes]
-    return whole
+                return [replace(volume, policy=policy, notes=(*volume.notes, note)) for volume in volumes]
+    return [replace(whole, policy=policy)] if whole.error is None else _positioned(table, rows, policy)
 
 
-def _mixes_segments(table: HeaderTable, volumes: list[FoundVolume]) -> bool:
+def _mixes_segments(table: HeaderTable, volume: FoundVolume) -> bool:
     """Whether one stack holds frames of different segments (PS3.3 C.8.20): each segment is an image of its own."""
-    number = table["referenced_segment_number"]
-    return any((number[v.rows] != number[v.rows][..., :1]).any() for v in volumes)
+    number = table["referenced_segment_number"][volume.rows]
+    return bool((number != number[..., :1]).any())
 
 
 def _partitions(table: HeaderTable, rows: NDArray[np.int64]) -> list[tuple[Codes, str]]:
@@ -71,20 +71,17 @@ def _partitions(table: HeaderTable, rows: NDArray[np.int64]) -> list[tuple[Codes
 
 
 def _regular_parts(
-    table: HeaderTable, rows: NDArray[np.int64], codes: Codes, policy: GeometryPolicy, whole: FoundVolume
+    table: HeaderTable, rows: NDArray[np.int64], codes: Codes, strict: GeometryPolicy, whole: FoundVolume
 ) -> list[FoundVolume] | None:
-    """The volumes of the parts, where every part is one that the policy takes as it is; else None."""
+    """The volumes of the parts, where every part is a regular one; else None."""
     parts = split_by(rows, codes)
     uneven = isinstance(whole.error, IrregularSpacingError)
     # Two slices are evenly spaced whatever is missing between them: only three can prove a gap wrong.
     least = 3 if uneven else 1
     if not 1 < len(parts) <= max(2, len(rows) // least):
         return None
-    strict = replace(policy, gaps="raise", duplicates="raise")
-    volumes = [volume for part in parts for volume in _positioned(table, part, strict)]
-    if len(volumes) > len(parts) or not all(v.error is None and v.rows.shape[-1] >= least for v in volumes):
-        return None
-    return [replace(volume, policy=policy) for volume in volumes]
+    volumes = [_positioned(table, part, strict)[0] for part in parts]
+    return volumes if all(v.error is None and v.rows.shape[-1] >= least for v in volumes) else None
 
 
 def _positioned(table: HeaderTable, rows: NDArray[np.int64], policy: GeometryPolicy) -> list[FoundVolume]:
@@ -144,6 +141,8 @@ def _from_grid(table: HeaderTable, grid: Grid, policy: GeometryPolicy) -> FoundV
         )
         return replace(volume, error=error)
     notes = [f"{' x '.join(names)} from {', '.join(d.attribute for d in grid.dimensions)}"]
+    if any(d.directions is not None for d in grid.dimensions) and np.isfinite(table["ge_gradient_x"][grid.rows]).any():
+        notes.append("gradient directions are as GE writes them: along frequency, phase and slice, not patient axes")
     warnings = list(volume.warnings)
     if any(dimension.attribute == "instance_number" for dimension in grid.dimensions):
         warnings.append(
@@ -158,8 +157,10 @@ def _unexplained(
 ) -> list[FoundVolume]:
     """Repeated positions that no attribute explains: what the policy says."""
     number = table["instance_number"][rows]
-    # By content before name: a renamed file must not change which one is first.
-    keys = (table["frame"][rows], table["path"][rows].astype(str), table["sop_instance_uid"][rows], number, position)
+    # Copies in another folder stay together; within a folder content comes before name, which may have been changed.
+    paths = table["path"][rows].astype(str)
+    folders = np.array([os.path.dirname(path) for path in paths])
+    keys = (table["frame"][rows], paths, table["sop_instance_uid"][rows], folders, number, position)
     order = np.lexsort(keys)
     starts = np.concatenate([[0], np.cumsum(np.bincount(position))[:-1]])
     occurrence = np.arange(len(rows)) - starts[position[order]]

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 __all__ = ["seconds_of"]
 
+EPOCH = datetime.date(2000, 1, 1).toordinal()
+"""Days are counted from here: microseconds survive in a float64."""
+
 
 def seconds_of(times: NDArray[Any], dates: NDArray[Any] | None = None) -> NDArray[np.float64]:
-    """Seconds of TM or DT values, since midnight or since year 1.
+    """Seconds of TM or DT values, since midnight or, with a date, since the year 2000.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ def _clock_times(times: NDArray[Any]) -> NDArray[np.float64]:
 def _days(date: str) -> float:
     digits = date.replace(".", "").strip()
     try:
-        return float(datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal())
+        return float(datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal() - EPOCH)
     except ValueError:
         return np.nan
 

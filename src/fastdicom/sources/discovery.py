@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
+import re
 import stat as modes
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -103,12 +105,33 @@ def _discover_path(path: str | bytes) -> Discovered:
 
 
 def _discover_pattern(pattern: str) -> Discovered:
-    paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True, include_hidden=True))
-    if not paths:
+    expanded = str(Path(pattern).expanduser())
+    if "**" in Path(expanded).parts:
+        files, skipped = _matching_files(os.path.abspath(expanded))
+    else:
+        files, skipped = discover(sorted(glob.glob(expanded, include_hidden=True)))
+    if not files and not skipped:
         raise SourceNotFoundError(
             f"No file matches {pattern}. Check the pattern; relative ones start at {os.getcwd()}.", path=pattern
         )
-    return discover([path for path in paths if not Path(path).is_dir()] or paths)
+    return files, skipped
+
+
+def _matching_files(pattern: str) -> Discovered:
+    """Files that match a pattern with ``**`` (any folders); unlike glob's, the walk ends where links form loops."""
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    root = os.path.join(*parts[:fixed])
+    regex = "".join("(?:[^/]+/)*" if part == "**" else _component(part) + "/" for part in parts[fixed:])
+    matches = re.compile((regex + "[^/]+/" if parts[-1] == "**" else regex).removesuffix("/")).fullmatch
+    files, skipped = _discover_folder(root)
+    kept = [ref for ref in files if matches(Path(ref.locator).relative_to(root).as_posix())]
+    return kept, [item for item in skipped if matches(Path(item.path).relative_to(root).as_posix())]
+
+
+def _component(part: str) -> str:
+    """A regular expression for one component; its ``*`` does not cross folders as none has a slash in its name."""
+    return fnmatch.translate(part).removesuffix("\\Z").replace(".*", "[^/]*").replace("(?s:.)", "[^/]")
 
 
 def _discover_remote(url: str) -> Discovered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ SHARD_BYTES = 64 * 2**20
 """Bytes of a shard: what one task holds; large enough that ten thousand slices are a few hundred objects."""
 SLICE_IDENTIFIERS = frozenset({"sop_instance_uid", "acquisition_time", "content_time"})
 """Per-slice columns that PS3.15 table E.1-1 removes or replaces."""
+UID = re.compile(r"\d+(\.\d+){4,}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def choose_grid(
 def _checked(name: str, sizes: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     try:
         parsed = tuple(int(size) for size in sizes)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"{name}={sizes!r} is no tuple of sizes. Give one for each of {len(shape)} axes.") from error
     if len(parsed) != len(shape) or min(parsed, default=0) < 1:
         raise UsageError(
@@ -150,7 +152,7 @@ def store_attributes(volume: Volume, fingerprint: str, grid: Grid, identifiers: 
         "policy": policy.to_dict() if policy else None,
         "tolerance_mm": spacing_tolerance(policy, geometry.spacing[0]) if policy else None,
         "fill_value": volume.plan.fill_value if volume.plan else None,
-        "notes": list(volume.notes),
+        "notes": list(volume.notes) if keep else [kept for note in volume.notes if (kept := _anonymous(note))],
         "identifiers": identifiers,
         "attributes": attributes,
         "slice_texts": {name: c.tolist() for name, c in texts.items() if keep or name not in SLICE_IDENTIFIERS},
@@ -161,6 +163,13 @@ def store_attributes(volume: Volume, fingerprint: str, grid: Grid, identifiers: 
         record["study_instance_uid"] = volume.series.study_instance_uid
         record["frame_of_reference_uid"] = volume.series.frame_of_reference_uid
     return record
+
+
+def _anonymous(note: str) -> str:
+    """A note without names of files and without UIDs: either may say who the patient is."""
+    if re.match(r"[A-Za-z]+Error: ", note):  # what the list of failures says with an index instead of a path
+        return ""
+    return UID.sub("...", re.sub(r"^(\d+ other frames? of this series) \(.*\)(?=, unlike )", r"\1", note))
 
 
 def numeric_columns(volume: Volume) -> dict[str, NDArray[Any]]:

@@ -28,7 +28,15 @@ from fastdicom.execution import check_scheduler, check_workers, is_client, run_t
 from fastdicom.planner import PlanOptions
 from fastdicom.prepare import make_plan
 from fastdicom.progress import ProgressArgument, progress_bar
-from fastdicom.selection import SeriesArgument, entry_of, no_images, select, warn_of_skipped
+from fastdicom.selection import (
+    SeriesArgument,
+    entry_of,
+    no_images,
+    select,
+    warn_of_geometry,
+    warn_of_skipped,
+    with_policy,
+)
 from fastdicom.store.layout import (
     COMPLETE,
     SHARD_BYTES,
@@ -39,6 +47,7 @@ from fastdicom.store.layout import (
     store_attributes,
 )
 from fastdicom.store.names import store_names
+from fastdicom.store.reports import StoreReport, WriteReport, known_failures, listed
 from fastdicom.types import GeometryPolicy
 from fastdicom.volume import Volume
 
@@ -48,58 +57,6 @@ BlockReader = Callable[[tuple[slice, ...], "list[Failure] | None"], NDArray[Any]
 ARRAY = "0"
 COPIES_A_SHARD = 3
 """Arrays of a shard's size that one task holds at once: the voxels, Zarr's chunks of them, the compressed bytes."""
-
-
-@dataclass(frozen=True)
-class StoreReport:
-    """What became of one volume."""
-
-    index: int
-    """Of the volume in the catalog."""
-    store: str
-    shape: tuple[int, ...] = ()
-    shards_written: int = 0
-    shards_kept: int = 0
-    """Shards that an earlier, interrupted call had written."""
-    failures: tuple[Failure, ...] = ()
-    error: FastDicomError | None = None
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None and not self.failures
-
-
-@dataclass(frozen=True)
-class WriteReport:
-    """What `write_zarr` did: one row a volume."""
-
-    stores: tuple[StoreReport, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Everything asked for was done: every volume, every frame."""
-        return all(report.ok for report in self.stores)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "ok": self.ok,
-            "stores": [
-                {
-                    "index": r.index,
-                    "store": r.store,
-                    "shape": list(r.shape),
-                    "shards_written": r.shards_written,
-                    "shards_kept": r.shards_kept,
-                    "failures": [
-                        {"index": list(f.index), "path": f.path, "frame": f.frame, "kind": f.kind, "message": f.message}
-                        for f in r.failures
-                    ],
-                    "error": {"kind": type(r.error).__name__, "message": str(r.error)} if r.error else None,
-                }
-                for r in self.stores
-            ],
-        }
 
 
 @dataclass(frozen=True)
@@ -202,13 +159,13 @@ def _entries(
     how = {"scheduler": settings.scheduler, "workers": settings.workers, "progress": settings.progress}
     if isinstance(source, CatalogEntry):
         return [entry_of(source, policy=policy)]
-    catalog = source if isinstance(source, Catalog) else scan(source, policy=policy, **how)
+    catalog = with_policy(source, policy) if isinstance(source, Catalog) else scan(source, policy=policy, **how)
     if not catalog.volumes:
         raise no_images(source, catalog)
     warn_of_skipped(catalog.skipped)
-    if series is not None:
-        return [select(catalog, series)]
-    return list(catalog.volumes)
+    entries = list(catalog.volumes) if series is None else [select(catalog, series)]
+    warn_of_geometry(entries)
+    return entries
 
 
 def _below(store: Any, name: str) -> Any:
@@ -299,29 +256,46 @@ def _write(
     group, begun = _open_group(store, record, settings.overwrite)
     shape_report = StoreReport(index, _shown(store), volume.shape)
     places = list(np.ndindex(*grid.counts))
-    if begun is not None and begun["status"] == COMPLETE:
-        failures = tuple(Failure(tuple(f["index"]), "", f["frame"], f["kind"], "") for f in begun["failures"])
-        return replace(shape_report, shards_kept=len(places), failures=failures)
+    known = known_failures(begun)
+    if begun is not None and begun["status"] == COMPLETE and (settings.report_errors or not known):
+        return replace(shape_report, shards_kept=len(places), failures=known)
     array = _open_array(group, volume, grid)
     todo = [place for place in places if begun is None or not _has_shard(array, place)]
-    failures_of: list[list[Failure]] = []
-    if todo:
-        task = partial(_write_shard, array, grid, reader, settings.report_errors)
-        sizes = [int(np.prod([s.stop - s.start for s in grid.index(place)])) * volume.dtype.itemsize for place in todo]
-        with progress_bar(settings.progress, "write", sum(sizes) >> 20, "MiB") as advance:
-            failures_of = run_tasks(
-                task,
-                todo,
-                scheduler=settings.scheduler,
-                workers=workers,
-                on_result=lambda k: advance(sizes[k] >> 20),
-            )
-    failures = tuple(failure for found in failures_of for failure in found)
-    failures += tuple(Failure(tuple(f["index"]), "", f["frame"], f["kind"], "") for f in (begun or record)["failures"])
+    if not settings.report_errors:  # what an earlier call filled must be read now, or raise
+        todo += [place for place in places if place not in set(todo) and _touches(grid.index(place), known)]
+        known = ()
+    found = _write_shards(array, grid, reader, settings, workers, todo)
+    failures = tuple({failure.index: failure for failure in (*known, *found, *volume.failures)}.values())
+    late = [place for place in todo if _touches(grid.index(place), tuple(found))]
+    if late:
+        # First the list, then the filled shards: none of them is ever there without being listed.
+        group.update_attributes({"fastdicom": record | {"failures": listed(failures)}})
+        for place in late:
+            _write_shard(array, grid, reader, True, True, place)
     _finish(group, volume, record, failures)
     return replace(
         shape_report, shards_written=len(todo), shards_kept=len(places) - len(todo), failures=failures
     )  # fmt: skip
+
+
+def _touches(index: tuple[slice, ...], failures: tuple[Failure, ...]) -> bool:
+    """Whether one of the failed slices lies in this part of the array."""
+    return any(all(s.start <= k < s.stop for s, k in zip(index, f.index, strict=False)) for f in failures)
+
+
+def _write_shards(
+    array: Any, grid: Grid, reader: BlockReader, settings: _Settings, workers: int, todo: list[tuple[int, ...]]
+) -> list[Failure]:
+    """Write those shards that can be made whole; returns the frames that could not be read."""
+    if not todo:
+        return []
+    task = partial(_write_shard, array, grid, reader, settings.report_errors, False)
+    sizes = [int(np.prod([s.stop - s.start for s in grid.index(place)])) * array.dtype.itemsize for place in todo]
+    with progress_bar(settings.progress, "write", sum(sizes) >> 20, "MiB") as advance:
+        parts = run_tasks(
+            task, todo, scheduler=settings.scheduler, workers=workers, on_result=lambda k: advance(sizes[k] >> 20)
+        )
+    return [failure for part in parts for failure in part]
 
 
 def _fit_memory(volume: Volume, settings: _Settings) -> tuple[Grid, int]:
@@ -354,12 +328,19 @@ def _open_group(store: Any, record: dict[str, Any], overwrite: bool) -> tuple[An
     """The group to write into, and the record of an earlier call that this one continues."""
     import zarr
 
+    local = isinstance(store, (str, Path)) and "://" not in str(store)
     try:
+        if local and Path(store).is_file():
+            _refuse_foreign(Path(store))
         group = zarr.open_group(store, mode="r+")
     except FileNotFoundError:
-        if isinstance(store, (str, Path)) and "://" not in str(store):
+        if local:
             _refuse_foreign(Path(store))
         return zarr.create_group(store, zarr_format=3, attributes={"fastdicom": record}), None
+    except ValueError as error:  # an array, or metadata that are no JSON
+        raise InvalidStoreError(
+            f"{store} is no Zarr group that fastdicom wrote ({error}). Choose another path.", path=str(store)
+        ) from error
     earlier = group.attrs.get("fastdicom")
     if not isinstance(earlier, dict):
         raise InvalidStoreError(
@@ -410,10 +391,15 @@ def _has_shard(array: Any, place: tuple[int, ...]) -> bool:
     return bool(sync(path.store.exists(path.path)))
 
 
-def _write_shard(array: Any, grid: Grid, reader: BlockReader, report: bool, place: tuple[int, ...]) -> list[Failure]:
+def _write_shard(
+    array: Any, grid: Grid, reader: BlockReader, report: bool, filled: bool, place: tuple[int, ...]
+) -> list[Failure]:
+    """Make and write one shard, but one with failures only where `filled` allows it."""
     index = grid.index(place)
     failures: list[Failure] | None = [] if report else None
-    array[index] = reader(index, failures)
+    block = reader(index, failures)
+    if filled or not failures:
+        array[index] = block
     return failures or []
 
 
@@ -429,9 +415,7 @@ def _finish(group: Any, volume: Volume, record: dict[str, Any], failures: tuple[
         if name in slices:
             del slices[name]
         slices.create_array(name, data=np.ascontiguousarray(values))
-    # Which frame failed and how; not its path, which may name a person.
-    listed = [{"index": list(f.index), "frame": f.frame, "kind": f.kind} for f in failures]
-    attributes: dict[str, Any] = {"fastdicom": record | {"status": COMPLETE, "failures": listed}}
+    attributes: dict[str, Any] = {"fastdicom": record | {"status": COMPLETE, "failures": listed(failures)}}
     ome = ome_attributes(volume, record["modality"] or "volume")
     if ome is not None:
         attributes["ome"] = ome

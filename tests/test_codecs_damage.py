@@ -1,0 +1,208 @@
+"""codecs on bad input: code streams that are cut, that lie, that ask for gigabytes."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import sys
+import threading
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec_samples import ALL, backends, encoded, format_of, smooth, uid
+from fastdicom import codecs
+from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
+from fastdicom.errors import (
+    DecodeError,
+    UsageError,
+)
+
+# ------------------------------------------------------------------------------------------------------ what it refuses
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_streams_cut_anywhere_are_errors_in_every_backend(number: int) -> None:
+    bits = 8 if number == 50 else 12 if number in (51, 70, 80, 90) else 16
+    image = smooth((40, 56), bits)
+    fmt, data = format_of(number, image, bits), encoded(number, image, bits)
+    for name in backends(fmt.transfer_syntax_uid):
+        for cut in (0, 1, 10, 40, len(data) // 4, len(data) // 2, len(data) - 30, len(data) - 3):
+            with pytest.raises(DecodeError, match=r"Frame 4 of x\.dcm cannot be decoded by") as caught:
+                codecs.decode_frame(name, data[:cut], fmt, path="x.dcm", frame=4)
+            assert (caught.value.path, caught.value.frame) == ("x.dcm", 4)  # type: ignore[attr-defined]
+            pickle.loads(pickle.dumps(caught.value))
+
+
+def test_errors_travel_with_their_causes() -> None:
+    """Those of imagecodecs can be pickled, but not unpickled, and tblib, which Dask may bring, pickles causes too."""
+    image = smooth((16, 16), 8)
+    with pytest.raises(DecodeError) as caught:
+        codecs.decode_frame("imagecodecs.jpegxl", b"\xff\x0a" + b"\x7f" * 40, format_of(110, image, 8))
+    chain, error = [], caught.value.__cause__
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__
+    for one in chain:
+        assert str(pickle.loads(pickle.dumps(one))) == str(one)
+    assert chain
+
+
+@pytest.mark.parametrize("number", [50, 70, 80, 90, 201, 110])
+@pytest.mark.parametrize(
+    "change", [{"rows": 41}, {"columns": 16}, {"rows": 56, "columns": 40}, {"rows": 10, "columns": 224}]
+)
+def test_another_size_than_the_header_says(number: int, change: dict[str, int]) -> None:
+    image = smooth((40, 56), 8)
+    data = encoded(number, image, 8)
+    fmt = replace(format_of(number, image, 8), **change)
+    for name in backends(fmt.transfer_syntax_uid):
+        with pytest.raises(DecodeError, match="holds 40 x 56 pixels where the file header says"):
+            codecs.decode_frame(name, data, fmt)
+
+
+@pytest.mark.parametrize("number", [50, 70, 80, 90, 201, 110])
+def test_another_number_of_samples_than_the_header_says(number: int) -> None:
+    for image, samples in ((smooth((40, 56, 3), 8), 1), (smooth((40, 56), 8), 3)):
+        fmt = replace(format_of(number, image, 8), samples_per_pixel=samples)
+        data = encoded(number, image, 8)
+        for name in backends(fmt.transfer_syntax_uid):
+            with pytest.raises(DecodeError):
+                codecs.decode_frame(name, data, fmt)
+
+
+@pytest.mark.parametrize("number", [70, 80, 90, 201])
+def test_more_bits_than_allocated(number: int) -> None:
+    image = smooth((40, 56), 16)
+    fmt = replace(format_of(number, image, 8), bits_allocated=8, bits_stored=8)
+    for name in backends(fmt.transfer_syntax_uid):
+        with pytest.raises(DecodeError, match="16 bits a sample, Bits Allocated is 8"):
+            codecs.decode_frame(name, encoded(number, image, 16), fmt)
+
+
+def _bombs() -> list[tuple[int, bytes]]:
+    """A few bytes that claim 65535 x 65535 pixels (or more), with the rest of a real stream."""
+    image = smooth((40, 56), 8)
+    bombs = []
+    for number in (50, 70, 80):
+        data = bytearray(encoded(number, image, 8))
+        at = next(i for i in range(len(data)) if data[i] == 0xFF and data[i + 1] in (0xC0, 0xC3, 0xF7))
+        struct.pack_into(">HH", data, at + 5, 65535, 65535)
+        bombs.append((number, bytes(data)))
+    for number in (90, 201):
+        data = bytearray(encoded(number, image, 8))
+        at = data.find(b"\xff\x51")
+        struct.pack_into(">II", data, at + 6, 2**31, 2**31)
+        bombs.append((number, bytes(data)))
+    size = 0 | 3 << 1 | (2**30 - 1) << 3 | 0 << 33 | 3 << 36 | (2**30 - 1) << 38  # JPEG XL: 2^30 x 2^30
+    bombs.append((110, b"\xff\x0a" + size.to_bytes(12, "little")))
+    return bombs
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("number", "data"), _bombs(), ids=[str(n) for n, _ in _bombs()])
+def test_bombs_are_refused_before_anything_is_allocated(number: int, data: bytes) -> None:
+    fmt = format_of(number, smooth((40, 56), 8), 8)
+    for name in backends(fmt.transfer_syntax_uid):
+        tracemalloc.start()
+        try:
+            with pytest.raises(DecodeError, match="where the file header says 40 x 56"):
+                codecs.decode_frame(name, data, fmt)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.fuzz
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([50, 70, 80, 90, 201, 110]), st.data())
+def test_damaged_streams_end_in_an_image_or_a_typed_error(number: int, data: st.DataObject) -> None:
+    image = smooth((24, 24), 8)
+    fmt = format_of(number, image, 8)
+    stream = bytearray(encoded(number, image, 8))
+    for _ in range(data.draw(st.integers(1, 6))):
+        stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(DecodeError):  # nothing else may come out
+        frame = codecs.decode_frame(codecs.choose_decoder(fmt), bytes(stream), fmt, path="x.dcm")
+        assert frame.shape == image.shape
+
+
+def test_errors_that_imagecodecs_drops_are_raised() -> None:
+    """OpenJPH throws, imagecodecs prints that and returns a black image; in every thread of its own."""
+    image = smooth((64, 48), 16)
+    fmt, data = format_of(201, image, 16), encoded(201, image, 16)
+
+    def damaged(seed: int) -> bytes:
+        stream, rng = bytearray(data), np.random.default_rng(seed)
+        stream[int(rng.integers(100, len(stream) - 5))] ^= int(rng.integers(1, 256))
+        return bytes(stream)
+
+    outcomes: dict[int, str] = {}
+
+    def work(seed: int) -> None:
+        try:
+            frame = codecs.decode_frame("imagecodecs.htj2k", damaged(seed), fmt)
+            outcomes[seed] = "black" if not frame[-1].any() else "image"
+        except DecodeError as error:
+            outcomes[seed] = "ojph" if "ojph error" in str(error) else "header"
+
+    previous = sys.unraisablehook
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(60)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = list(outcomes.values())
+        assert len(found) == 60
+        assert found.count("ojph") >= 3  # such errors do occur ...
+        assert found.count("image") >= 3  # ... and do not stick to the thread or to others
+        assert "black" not in found
+        np.testing.assert_array_equal(codecs.decode_frame("imagecodecs.htj2k", data, fmt), image)
+    finally:
+        sys.unraisablehook = previous
+
+
+def test_dropped_errors_of_others_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from fastdicom.codecs.dropped import raise_if_dropped, watch
+
+    passed = []
+    monkeypatch.setattr(sys, "unraisablehook", passed.append)
+    watch("some.module")
+    watch("some.module")
+    mine = SimpleNamespace(object="some.module._function", exc_value=ValueError("mine"))
+    other = SimpleNamespace(object="another.function", exc_value=ValueError("other"))
+    sys.unraisablehook(other)  # type: ignore[arg-type]
+    raise_if_dropped()
+    sys.unraisablehook(mine)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mine"):
+        raise_if_dropped()
+    raise_if_dropped()
+    assert passed == [other]
+
+
+@pytest.mark.fuzz
+@given(st.sampled_from([50, 80, 90, 201, 110]), st.binary(max_size=120))
+def test_header_parsers_survive_anything(number: int, data: bytes) -> None:
+    starts = {50: b"\xff\xd8", 80: b"\xff\xd8", 90: b"\xff\x4f\xff\x51", 201: b"\xff\x4f\xff\x51", 110: b"\xff\x0a"}
+    for stream in (data, starts[number] + data, b"\x00\x00\x00\x0cjP  \r\n\x87\n" + data):
+        try:
+            header = parse_stream(stream, uid(number))
+        except StreamError:
+            continue
+        assert isinstance(header, StreamHeader)
+
+
+def test_out_must_be_like_the_frame() -> None:
+    image = smooth((10, 13), 12)
+    fmt = format_of(80, image, 12)
+    for out in (np.zeros((10, 12), np.uint16), np.zeros((10, 13), np.int16), np.zeros((10, 13), np.float32)):
+        with pytest.raises(UsageError, match="out has shape"):
+            codecs.decode_frame("imagecodecs.jpegls", b"", fmt, out)

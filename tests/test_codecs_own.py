@@ -1,0 +1,269 @@
+"""codecs of our own: RLE and native frames, against pydicom."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.pixels.decoders.base import get_decoder as pydicom_decoder
+
+from codec_samples import BASE, BIG, LITTLE, RLE, backends, format_of, smooth
+from fastdicom import codecs
+from fastdicom.errors import (
+    DecodeError,
+    PixelDataError,
+)
+from fastdicom.types import PixelFormat, PixelLocation
+
+# --------------------------------------------------------------------------------------------------------------- RLE
+
+runs = st.lists(st.tuples(st.integers(0, 255), st.integers(1, 300), st.booleans()), min_size=1, max_size=30)
+
+
+@settings(deadline=None)
+@given(
+    runs, st.sampled_from([(1, 8), (1, 16), (1, 32), (1, 64), (3, 8), (3, 16)]), st.integers(1, 60), st.integers(1, 90)
+)
+def test_rle_equals_pydicoms_decoder(
+    pattern: list[tuple[int, int, bool]], kind: tuple[int, int], rows: int, columns: int
+) -> None:
+    """Images made of runs and noise, encoded by pylibjpeg-rle and decoded by pydicom's pure Python."""
+    from rle import encode_pixel_data
+
+    samples, bits = kind
+    rng = np.random.default_rng(pattern[0][0])
+    pieces = [
+        np.full(count, value, np.uint8) if flat else rng.integers(0, 256, count, dtype=np.uint8)
+        for value, count, flat in pattern
+    ]
+    raw = np.resize(np.concatenate(pieces), rows * columns * samples * bits // 8)
+    image = raw.view(f"<u{bits // 8}").reshape((rows, columns) if samples == 1 else (rows, columns, samples))
+    data = encode_pixel_data(
+        image.tobytes(), rows=rows, columns=columns, samples_per_pixel=samples, bits_allocated=bits,
+        number_of_frames=1, byteorder="<",
+    )  # fmt: skip
+    fmt = format_of(RLE, image, bits)
+    for name in backends(RLE):
+        if name != "fastdicom.rle" and bits == 64:
+            continue
+        np.testing.assert_array_equal(codecs.decode_frame(name, data, fmt), image, err_msg=name)
+
+
+def _rle(*segments: bytes) -> bytes:
+    offsets = [64 + sum(map(len, segments[:i])) for i in range(len(segments))]
+    return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(segments))) + b"".join(segments)
+
+
+def test_rle_extremes() -> None:
+    zeros = bytes([129, 0]) * 32  # 128 zeros each
+    fmt = PixelFormat(RLE, 64, 64, bits_allocated=8, bits_stored=8, high_bit=7)
+    frame = codecs.decode_frame("fastdicom.rle", _rle(zeros), fmt)
+    assert not frame.any()
+    # 128 is "no operation" in PackBits; literals of 128; padding after the last run; data after the last pixel
+    literal = bytes([127]) + bytes(range(128))
+    frame = codecs.decode_frame("fastdicom.rle", _rle(bytes([128, 128]) + literal * 32 + b"\0\0\0"), fmt)
+    np.testing.assert_array_equal(frame.reshape(32, 128), np.tile(np.arange(128), (32, 1)))
+    for bad in (zeros[:-2], zeros[:-1], literal * 31, (literal * 32)[:-1], b"", bytes([128]) * 1000):
+        with pytest.raises(DecodeError, match="RLE segment 0 of 1 ends before the 4096 pixels"):
+            codecs.decode_frame("fastdicom.rle", _rle(bad), fmt, path="x.dcm", frame=3)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (0,),
+        (3, 64, 66, 68),
+        (2, 64, 10**9),
+        (2, 64, 2**32 - 1),
+        (2, 80, 70),
+        (2, 0, 64),
+        (16, 64, 64),
+        (2**32 - 1, 64, 64),
+    ],
+)
+def test_rle_headers_that_lie(header: tuple[int, ...]) -> None:
+    data = struct.pack("<16I", *header, *[0] * (16 - len(header))) + bytes(100)
+    with pytest.raises(DecodeError, match="RLE segments"):
+        codecs.decode_frame("fastdicom.rle", data, PixelFormat(RLE, 4, 4))
+    with pytest.raises(DecodeError, match="header alone has 64"):
+        codecs.decode_frame("fastdicom.rle", data[:63], PixelFormat(RLE, 4, 4))
+
+
+@pytest.mark.fuzz
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.lists(st.integers(0, 300), min_size=1, max_size=4), st.integers(1, 40))
+def test_rle_of_any_bytes_is_an_image_or_a_typed_error(body: bytes, offsets: list[int], columns: int) -> None:
+    """The kernel has no bounds checks of its own: what would crash here must be refused."""
+    data = struct.pack("<16I", len(offsets), *offsets, *[0] * (15 - len(offsets))) + body
+    fmt = PixelFormat(RLE, 7, columns, bits_allocated={1: 8, 2: 16, 3: 8, 4: 32}[len(offsets)], bits_stored=8)
+    if len(offsets) == 3:
+        fmt = replace(fmt, samples_per_pixel=3, photometric_interpretation="RGB")
+    guard = np.full((3, *fmt.frame_shape), 7, fmt.stored_dtype)
+    try:
+        codecs.decode_frame("fastdicom.rle", data, fmt, guard[1])
+    except DecodeError:
+        pass
+    assert (guard[[0, 2]] == 7).all()
+
+
+def test_rle_kernel_equals_its_python_source() -> None:
+    from fastdicom.codecs import rle
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 50, (70, 90), dtype=np.uint16)
+    from rle import encode_pixel_data
+
+    data = encode_pixel_data(
+        image.tobytes(), rows=70, columns=90, samples_per_pixel=1, bits_allocated=16, number_of_frames=1, byteorder="<"
+    )
+    bounds = rle.parse_segments(data, 2)
+    plain = np.zeros(image.nbytes, np.uint8)
+    source = np.frombuffer(data, np.uint8)
+    with np.errstate(over="ignore"):
+        assert rle._decode_segments.python(source, bounds, image.size, 2, plain) == -1
+    np.testing.assert_array_equal(plain.view(np.uint16).reshape(image.shape), image)
+
+
+# ------------------------------------------------------------------------------------------------------------ native
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_native_equals_pydicom(data: st.DataObject) -> None:
+    draw = data.draw
+    syntax = draw(st.sampled_from([LITTLE, BIG, BASE]))
+    allocated = draw(st.sampled_from([1, 8, 16, 32, 64]))
+    samples = draw(st.sampled_from([1, 3])) if allocated in (8, 16) else 1
+    photometric = draw(st.sampled_from(["RGB", "YBR_FULL", "YBR_FULL_422"])) if samples == 3 else "MONOCHROME2"
+    if allocated != 8 and photometric != "MONOCHROME2":
+        photometric = "RGB"
+    planar = draw(st.integers(0, 1)) if photometric in ("RGB", "YBR_FULL") else 0
+    rows, count = draw(st.integers(1, 6)), draw(st.integers(1, 3))
+    columns = draw(st.integers(1, 4)) * (2 if photometric == "YBR_FULL_422" else 1)
+    stored = draw(st.integers(1, allocated))
+    fmt = PixelFormat(
+        syntax, rows, columns, samples, photometric, planar, allocated, stored, stored - 1, draw(st.integers(0, 1))
+    )
+    if allocated == 1 or photometric.startswith("YBR"):
+        fmt = replace(fmt, pixel_representation=0)
+    nbytes = -(-fmt.frame_bits * count // 8)
+    pixels = np.random.default_rng(rows * columns).integers(0, 256, nbytes + nbytes % 2, dtype=np.uint8).tobytes()
+    vr = draw(st.sampled_from([b"OB", b"OW"])) if syntax == BIG and allocated == 8 else b"OW"
+    element = b"\x7f\xe0\x00\x10" + vr + b"\0\0" + struct.pack(">I", len(pixels))
+    expected, _ = pydicom_decoder(syntax).as_array(
+        pixels, rows=rows, columns=columns, number_of_frames=count, samples_per_pixel=samples,
+        photometric_interpretation=photometric, planar_configuration=planar, bits_allocated=allocated,
+        bits_stored=stored, pixel_representation=fmt.pixel_representation, pixel_keyword="PixelData",
+        pixel_vr=vr.decode(), allow_excess_frames=False,
+    )  # fmt: skip
+    expected = expected.reshape(count, *fmt.frame_shape)
+    reader = MemoryReader(b"\0" * 33 + element + pixels)
+    location = PixelLocation(33 + len(element), len(pixels), count)
+    for i in range(count):
+        out = np.full(fmt.frame_shape, 7, fmt.stored_dtype)
+        codecs.read_native_frame(reader, fmt, location, i, out)
+        np.testing.assert_array_equal(out, expected[i])
+        first = draw(st.integers(0, rows))
+        last = draw(st.integers(first, rows))
+        band = np.full((last - first, *fmt.frame_shape[1:]), 7, fmt.stored_dtype)
+        codecs.read_native_frame(reader, fmt, location, i, band, rows=slice(first, last))
+        np.testing.assert_array_equal(band, expected[i][first:last])
+        wide = np.full((rows, columns + 2, *fmt.frame_shape[2:]), 7, fmt.stored_dtype)
+        codecs.read_native_frame(reader, fmt, location, i, wide[:, 1:-1])
+        np.testing.assert_array_equal(wide[:, 1:-1], expected[i])
+    if allocated > 8:
+        raw = np.full(fmt.frame_shape, 7, fmt.stored_dtype)
+        codecs.read_native_frame(reader, fmt, location, 0, raw, mask=False)
+        codecs.mask_unused_bits_inplace(raw, codecs.unused_bits(fmt))
+        np.testing.assert_array_equal(raw, expected[0])
+
+
+@pytest.mark.parametrize("vr", [b"OB", b"OW"])
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (2, 4), (3, 3, 3)])
+def test_big_endian_bytes_in_words(vr: bytes, shape: tuple[int, ...]) -> None:
+    """8-bit samples in OW are swapped in pairs, over the borders of frames of odd length. Oracle: pydicom."""
+    count = 5
+    volume = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+    pixels = volume.tobytes() + b"\0" * (volume.nbytes % 2)
+    fmt = format_of(BIG, volume[0], 8)
+    expected, _ = pydicom_decoder(BIG).as_array(
+        pixels, rows=shape[0], columns=shape[1], number_of_frames=count, samples_per_pixel=fmt.samples_per_pixel,
+        photometric_interpretation=fmt.photometric_interpretation, planar_configuration=0, bits_allocated=8,
+        bits_stored=8, pixel_representation=0, pixel_keyword="PixelData", pixel_vr=vr.decode(),
+    )  # fmt: skip
+    element = b"\x7f\xe0\x00\x10" + vr + b"\0\0" + struct.pack(">I", len(pixels))
+    reader, location = MemoryReader(element + pixels), PixelLocation(12, len(pixels), count)
+    out = np.zeros_like(volume)
+    for i in range(count):
+        codecs.read_native_frame(reader, fmt, location, i, out[i])
+    np.testing.assert_array_equal(out, expected)
+    assert np.array_equal(out, volume) == (vr == b"OB")
+
+
+class MemoryReader:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> int:
+        part = self.data[offset : offset + buffer.nbytes]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> MemoryReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
+@pytest.mark.parametrize("syntax", [LITTLE, BIG])
+def test_float_pixels(keyword: Any, syntax: str) -> None:
+    dtype = np.dtype(np.float32 if keyword == "FloatPixelData" else np.float64)
+    image = np.array([[0.5, -1e30, np.nan], [np.inf, 3.25, -0.0]], dtype)
+    fmt = PixelFormat(syntax, 2, 3, bits_allocated=8 * dtype.itemsize, bits_stored=0, pixel_keyword=keyword)
+    assert codecs.choose_decoder(fmt) == "native"
+    data = image.astype(dtype.newbyteorder(">" if syntax == BIG else "<")).tobytes()
+    out = np.zeros((2, 3), dtype)
+    codecs.read_native_frame(MemoryReader(b"\0" * 12 + data), fmt, PixelLocation(12, len(data)), 0, out)
+    np.testing.assert_array_equal(out, image)
+    np.testing.assert_array_equal(codecs.decode_native(data, fmt), image)
+
+
+def test_encapsulated_native_and_deflated_frames() -> None:
+    image = smooth((10, 13), 12)
+    fmt = format_of(f"{BASE}.1.98", image, 12)
+    assert codecs.choose_decoder(fmt) == "native"
+    np.testing.assert_array_equal(codecs.decode_frame("native", image.tobytes() + b"\0\0", fmt), image)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = packer.compress(image.tobytes()) + packer.flush()
+    fmt = format_of(f"{BASE}.8.1", image, 12)
+    np.testing.assert_array_equal(codecs.decode_frame("fastdicom.deflate", data, fmt), image)
+    with pytest.raises(DecodeError, match=r"Frame 5 of x\.dcm .*bytes where 10 x 13 pixels need 260"):
+        codecs.decode_frame("fastdicom.deflate", data[: len(data) // 2], fmt, path="x.dcm", frame=5)
+    with pytest.raises(DecodeError, match=r"incorrect|invalid"):
+        codecs.decode_frame("fastdicom.deflate", b"\xff" * 100, fmt)
+
+
+def test_a_direct_read_is_short_where_the_file_is() -> None:
+    image = smooth((10, 13), 12)
+    out = np.zeros_like(image)
+    with pytest.raises(PixelDataError, match=r"only 200 could be read.*x\.dcm"):
+        codecs.read_native_frame(
+            MemoryReader(image.tobytes()[:200]),
+            format_of(LITTLE, image, 12),
+            PixelLocation(0, 260),
+            0,
+            out,
+            path="x.dcm",
+        )

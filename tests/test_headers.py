@@ -1,0 +1,315 @@
+"""Header tables: the compiled reader and pydicom agree, in order, kinds, values and reasons."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdicom.headers import (
+    BY_NAME,
+    COLUMNS,
+    INT_MISSING,
+    READER_PYDICOM,
+    READER_WALK,
+    HeaderTable,
+    column_from_bytes,
+    read_headers,
+)
+from fastdicom.sources import discover
+from fastdicom.testing import SeriesSpec, strategies, write_series
+from fastdicom.types import FileRef
+from test_scanner import EXPLICIT, data_set, encoded, explicit, private, with_inserted
+
+PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def disagreements(compiled: HeaderTable, plain: HeaderTable) -> list[str]:
+    """Every difference between what the two readers made of the same files, as a sentence."""
+    found = [f"skipped {a} / {b}" for a, b in zip(compiled.skipped, plain.skipped, strict=False) if a != b]
+    if len(compiled.skipped) != len(plain.skipped):
+        found.append(f"{len(compiled.skipped)} / {len(plain.skipped)} skipped")
+    if set(compiled) != set(plain) or list(compiled["path"]) != list(plain["path"]):
+        return [*found, "other rows or columns"]
+    for name in set(plain) - {"reader"}:
+        a, b = compiled[name], plain[name]
+        if (a.dtype.kind, a.shape) != (b.dtype.kind, b.shape):
+            found.append(f"{name}: {a.dtype} {a.shape} / {b.dtype} {b.shape}")
+            continue
+        different = ~((a == b) | ((a != a) & (b != b)))
+        rows = np.unique(np.argwhere(different)[:, 0]) if different.any() else []
+        found += [f"{plain['path'][row]}: {name} {a[row]!r} / {b[row]!r}" for row in rows]
+    return found
+
+
+def read_both(files: list[FileRef]) -> HeaderTable:
+    compiled = read_headers(files)
+    assert disagreements(compiled, read_headers(files, compiled=False)) == []
+    return compiled
+
+
+def refs(folder: Path | str) -> list[FileRef]:
+    return discover(folder)[0]
+
+
+def ref_of(folder: Path, content: bytes, name: str = "file") -> FileRef:
+    (folder / name).write_bytes(content)
+    return FileRef(str(folder / name), len(content))
+
+
+# Agreement
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_the_readers_agree_on_all_real_data(data_root: Path) -> None:
+    files = refs(data_root)
+    table = read_both(files)
+    assert len(files) > 1500
+    readers = Counter(table["reader"].tolist())
+    assert readers[READER_WALK] > 4 * readers[READER_PYDICOM]
+    accounted = {*table["path"].tolist(), *(item.path for item in table.skipped)}
+    assert accounted == {ref.locator for ref in files}
+
+
+def test_the_readers_agree_on_the_files_of_pydicom() -> None:
+    table = read_both(refs(PYDICOM_FILES))
+    assert (table["reader"] == READER_WALK).sum() > 80
+
+
+@given(strategies.series_specs(gaps=True, dimensions=True, bits_allocated=(8, 16, 32)))
+def test_the_readers_agree_on_generated_series(spec: SeriesSpec) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        read_both(refs(write_series(folder, spec).folder))
+
+
+@given(
+    st.sampled_from([False, True, "enhanced"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 60, 200]),
+    st.sampled_from(["1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]),
+)
+def test_the_readers_agree_on_every_kind_of_file(
+    multi_frame: bool, undefined: bool, preamble: bool, meta: bool, elements: int | None, syntax: str
+) -> None:
+    spec = SeriesSpec(
+        slices=3, rows=4, columns=6, multi_frame=multi_frame, undefined_length=undefined, preamble=preamble,
+        file_meta=meta or "99" in syntax, elements=elements, transfer_syntax_uid=syntax,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        table = read_both(refs(write_series(folder, spec).folder))
+    assert len(table) == 3
+    if multi_frame != "enhanced" and syntax in ("1.2.840.10008.1.2", EXPLICIT) and meta:
+        assert (table["reader"] == READER_WALK).all()
+
+
+NUMBER_TEXTS = st.one_of(
+    st.floats().map(repr),
+    st.floats(-1e5, 1e5).map(lambda v: f"{v:.12f}"[:16]),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.text("0123456789+-.eE _naif", max_size=16),
+    st.sampled_from(
+        ["", " ", "1_0", "+1.", ".5", "1e5", "-0", "3.0", "2147483648", "-2147483648", "1 2", "0x10", "inf"]
+    ),
+)
+
+
+@given(st.lists(NUMBER_TEXTS, min_size=1, max_size=4), st.lists(st.lists(NUMBER_TEXTS, max_size=4), max_size=12))
+def test_numbers_are_rounded_as_python_rounds_them(first: list[str], more: list[list[str]]) -> None:
+    """Any text in a decimal element: the vectorised conversion is Python's float of each."""
+    texts = [first, *more]
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, parts in enumerate(texts):
+            value = "\\".join(parts).encode()
+            content = with_inserted(encoded(data_set()), 0x0028_0010, explicit(0x0020_0032, b"DS", value))
+            content = content.replace(b"\x20\0\x13\0IS\2\x007 ", explicit(0x0020_0013, b"IS", value))
+            files.append(ref_of(Path(folder), content, f"{number:03d}"))
+        table = read_both(files)
+    assert (table["reader"] == READER_WALK).all()
+    for row, parts in enumerate(texts):
+        for k, text in enumerate(parts[:3]):
+            try:
+                expected = float(text)
+            except ValueError:
+                expected = math.nan
+            value = table["image_position"][row, k]
+            assert value == expected or (math.isnan(value) and math.isnan(expected)), text
+
+
+def test_every_private_block_and_vendor(tmp_path: Path) -> None:
+    for block in (0x10, 0x11, 0xE0):
+        ref_of(tmp_path, encoded(private(block)), f"{block}")
+    ref_of(tmp_path, encoded(private(0x10, "SOMEBODY ELSE")), "other")
+    table = read_both(refs(tmp_path))
+    assert sorted(table["siemens_mosaic_images"].tolist()) == [INT_MISSING, 36, 36, 36]
+
+
+@pytest.mark.parametrize("vr", ["US", "SS", "UL", "SL", "UN", "OB", "OW", "IS", "DS", "FD", "LO", "SQ", "AT"])
+def test_a_value_in_another_vr_than_the_dictionary_has(vr: str, tmp_path: Path) -> None:
+    value = {"FD": struct.pack("<d", 5), "UL": b"\5\0\0\0", "SL": b"\5\0\0\0", "AT": b"\5\0\0\0", "SQ": b""}.get(
+        vr, b"5 " if vr in ("IS", "DS", "LO") else b"\5\0"
+    )
+    for tag, old in ((0x0028_0010, b"\x28\0\x10\0US\2\0\3\0"), (0x0020_0013, b"\x20\0\x13\0IS\2\x007 ")):
+        content = encoded(data_set()).replace(old, explicit(tag, vr.encode(), value))
+        read_both([ref_of(tmp_path, content)])
+
+
+# The table
+
+
+def test_rows_are_in_the_order_of_the_files(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", SeriesSpec(slices=5))
+    write_series(tmp_path / "b", SeriesSpec(slices=3, multi_frame="enhanced"))
+    write_series(tmp_path / "c", SeriesSpec(slices=4, multi_frame=True))
+    write_series(tmp_path / "d", SeriesSpec(slices=2, transfer_syntax_uid="1.2.840.10008.1.2.2"))
+    files = refs(tmp_path)[::-1]
+    files.insert(3, ref_of(tmp_path, b"no DICOM"))
+    table = read_both(files)
+    order = [ref.locator for ref in files if ref.locator in set(table["path"])]
+    assert list(dict.fromkeys(table["path"])) == order
+    assert [item.kind for item in table.skipped] == ["not-dicom"]
+    several = table["frames_in_file"] > 1
+    assert table["frame"][several].tolist() == [0, 1, 2, 3, 0, 1, 2]
+    assert set(table["reader"]) == {READER_WALK, READER_PYDICOM}
+
+
+def test_no_files() -> None:
+    table = read_headers([])
+    assert len(table) == 0
+    assert {column.name for column in COLUMNS} <= set(table)
+
+
+def test_every_file_is_accounted_for(tmp_path: Path) -> None:
+    good = encoded(data_set())
+    no_pixels = data_set()
+    del no_pixels.PixelData, no_pixels.Rows, no_pixels.BitsAllocated
+    no_pixels.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    files = [
+        ref_of(tmp_path, good, "good"),
+        ref_of(tmp_path, b"", "empty"),
+        ref_of(tmp_path, b"some text", "text"),
+        ref_of(tmp_path, encoded(no_pixels), "report"),
+        ref_of(tmp_path, good[:300], "cut"),
+        FileRef(str(tmp_path / "gone"), 5000),
+        FileRef(str(tmp_path), 4096),
+        FileRef("zero\0byte", 100),
+    ]
+    table = read_both(files)
+    assert table["path"].tolist() == [files[0].locator]
+    kinds = {Path(item.path).name: item.kind for item in table.skipped}
+    assert kinds["empty"] == kinds["text"] == "not-dicom"
+    assert (kinds["report"], kinds["gone"]) == ("no-pixels", "missing")
+    assert kinds[tmp_path.name] == kinds["zero\0byte"] == "unreadable"
+    assert len(kinds) == 7
+    assert all(item.reason for item in table.skipped)
+
+
+@pytest.mark.parametrize("count", ["1", "0", "-3", "", " 4", "4.0", "x", "2\\3", "999999999", "1e3", "1_0", "٣"])
+def test_number_of_frames_that_is_odd(count: str, tmp_path: Path) -> None:
+    value = count.encode()
+    content = with_inserted(encoded(data_set()), 0x0028_0010, explicit(0x0028_0008, b"IS", value))
+    table = read_both([ref_of(tmp_path, content)])
+    assert len(table) <= 1024
+
+
+def test_values_too_long_for_a_column_do_not_widen_it(tmp_path: Path) -> None:
+    for n in (900, 1500, 60_000):
+        content = with_inserted(encoded(data_set()), 0x0020_0013, explicit(0x0018_1030, b"LO", b"x" * n))
+        ref_of(tmp_path, content, f"{n}")
+    table = read_both(refs(tmp_path))
+    assert len(table) == 2
+    assert table["protocol_name"].dtype.itemsize <= 2048
+    assert [item.kind for item in table.skipped] == ["damaged"]
+
+
+def test_a_deflate_bomb_is_not_inflated(tmp_path: Path) -> None:
+    import tracemalloc
+
+    dataset = data_set()
+    content = encoded(dataset, "1.2.840.10008.1.2.1.99")
+    meta = encoded(data_set()).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    start = content.index(b"1.2.840.10008.1.2.1.99") + 22
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = explicit(0x0009_1001, b"OB", b"", 0xF000_0000)
+    stream = packer.compress(bomb) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+    del meta
+    ref = ref_of(tmp_path, content[:start] + stream)
+    tracemalloc.start()
+    table = read_headers([ref])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [item.kind for item in table.skipped] == ["damaged"]
+    assert peak < 300 << 20
+
+
+def test_batches_in_many_threads(tmp_path: Path) -> None:
+    files = refs(write_series(tmp_path, SeriesSpec(slices=64, elements=100)).folder)
+    expected = read_headers(files)
+    wrong: list[str] = []
+
+    def read(start: int) -> None:
+        for _ in range(20):
+            part = read_headers(files[start : start + 16])
+            wrong.extend(disagreements(part, expected.take(slice(start, start + 16))))  # type: ignore[arg-type]
+
+    threads = [threading.Thread(target=read, args=(start,)) for start in (0, 16, 32, 48)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_undecoded_text_and_kinds() -> None:
+    assert column_from_bytes(BY_NAME["rows"], [b"\2\1", None, b"\1"]).tolist() == [258, INT_MISSING, INT_MISSING]
+    assert column_from_bytes(BY_NAME["modality"], [b"CT", None]).tolist() == [b"CT", b""]
+    assert column_from_bytes(BY_NAME["palette_descriptor"], [b"x", None, b""]).tolist() == [True, False, False]
+
+
+# The first call
+
+
+WARM = """
+import time
+begin = time.perf_counter()
+from fastdicom.headers import read_headers
+from fastdicom.sources import discover
+table = read_headers(discover({folder!r})[0])
+print(len(table), time.perf_counter() - begin)
+"""
+
+
+def _first_scan(folder: Path, cache: Path) -> tuple[int, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", WARM.format(folder=str(folder))],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rows, seconds = done.stdout.split()
+    return int(rows), float(seconds)
+
+
+@pytest.mark.slow
+def test_cold_and_warm_start(tmp_path: Path) -> None:
+    write_series(tmp_path / "series", SeriesSpec(slices=20))
+    begin = time.perf_counter()
+    assert _first_scan(tmp_path / "series", tmp_path / "cache")[0] == 20
+    assert time.perf_counter() - begin < 60  # 10 s on a machine that does nothing else
+    seconds = min(_first_scan(tmp_path / "series", tmp_path / "cache")[1] for _ in range(3))
+    assert seconds < 3  # 0.3 s on a machine that does nothing else
