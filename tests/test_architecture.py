@@ -18,8 +18,8 @@ ORDER = (
     # decide
     "series", "progress", "execution", "cache", "catalog", "selection", "quantities", "plan",
     # produce
-    "frames", "codecs", "kernels", "luts", "planner", "display", "region", "blocks", "prepare", "processes",
-    "process_worker",
+    "frames", "codecs", "kernels", "first_frames", "levels", "luts", "scaling", "first_frames", "planner", "display", "region",
+    "blocks", "prepare", "processes", "process_worker",
     # deliver
     "metadata", "volume", "exports", "regular", "nifti", "store", "loading",
     # show
@@ -29,6 +29,7 @@ ORDER = (
 
 MAY_POINT_DOWN = {
     ("volume", "exports"): "Volume.to_sitk() and friends are methods of what they export",
+    ("volume", "loading"): "Volume.padding_mask() reads the files once more",
     ("volume", "store"): "Volume.to_zarr() is a method of what it writes",
     ("volume", "regular"): "Volume.regularize() gives a Volume",
     ("volume", "nifti"): "Volume.to_nifti() is a method of what it writes",
@@ -89,7 +90,9 @@ def downward(path: Path) -> list[str]:
             if room not in MAY_USE_TESTING:
                 found.append(f"{where}: {room} may not import testing")
         elif target not in ORDER:
-            found.append(f"{where}: import the module that {target!r} lives in, not the package root")
+            found.append(
+                f"{where}: {target!r} has no place in ORDER (or is a name of the package root: import its module)"
+            )
         elif ORDER.index(target) > ORDER.index(room) and not (inside and (room, target) in MAY_POINT_DOWN):
             found.append(f"{where}: {room} imports {target}, which is below it")
     return found

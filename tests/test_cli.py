@@ -19,6 +19,7 @@ import zarr
 
 import fastdicom
 import fastdicom.catalog
+import fastdicom.loading  # before a test replaces what it imports
 from fastdicom.cli import INTERRUPTED, run
 from fastdicom.cli import fastdicom as group
 from fastdicom.cli.messages import as_options, human_bytes
@@ -82,7 +83,7 @@ class TestHelp:
         "arguments",
         [["nonsense"], ["scan"], ["scan", "--nonsense", "."], ["convert", "."], ["scan", ".", "--gaps", "guess"],
          ["preview", ".", "picture.jpg"], ["preview", ".", "a.png", "--window", "wide"],
-         ["scan", ".", "--workers", "0"],
+         ["scan", ".", "--workers", "0"], ["convert", ".", "out.nrrd"],
          ["convert", ".", "out.zarr", "--chunks", "big"], ["convert", ".", "out.zarr", "--dtype", "fancy"]],
         ids=" ".join,
     )  # fmt: skip
@@ -182,6 +183,16 @@ class TestConvert:
         assert SPEC.series_uid not in everything_in(tmp_path / "a.zarr")
         assert run(["convert", str(archive), str(tmp_path / "b.zarr"), *gaps, "--identifiers", "keep"]) == 0
         assert "Doe" in everything_in(tmp_path / "b.zarr")
+
+    @pytest.mark.parametrize("name", ["out.zarr", "out.nii"])
+    def test_a_damaged_file_is_a_failure(
+        self, name: str, series: WrittenSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        damaged = str(series.paths[-1])  # the others still are a regular volume
+        truncate(damaged, 300)
+        assert run(["convert", str(series.folder), str(tmp_path / name)]) == 1
+        assert damaged in capsys.readouterr().err
+        assert (tmp_path / name).exists()
 
     def test_choosing_one(self, archive: Path, tmp_path: Path) -> None:
         out = tmp_path / "one.zarr"
@@ -458,7 +469,7 @@ class TestMessages:
         truncate(str(series.paths[-1]), 300)
         assert run(["info", str(series.folder)]) == 0
         said = capfd.readouterr().err
-        assert said.startswith("Warning: 1 files could not be read")
+        assert said.startswith("Warning: 1 file could not be read")
         assert ".py:" not in said
 
 

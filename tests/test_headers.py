@@ -161,6 +161,21 @@ def test_every_private_block_and_vendor(tmp_path: Path) -> None:
     assert sorted(table["siemens_mosaic_images"].tolist()) == [INT_MISSING, 36, 36, 36]
 
 
+def test_a_creator_that_reserves_two_blocks(tmp_path: Path) -> None:
+    dataset = private(0x10)
+    dataset.add_new((0x0019, 0x0020), "LO", "SIEMENS MR HEADER")
+    dataset.add_new((0x0019, 0x200A), "US", 99)
+    assert read_both([ref_of(tmp_path, encoded(dataset))])["siemens_mosaic_images"].tolist() == [36]
+
+
+def test_a_delimiter_whose_length_looks_like_a_vr(tmp_path: Path) -> None:
+    items = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + explicit(0x0008_0060, b"CS", b"XX")
+    for length in (b"\0\0\0\0", b"UV\0\0", b"US\0\0", b"\1\0\0\0"):
+        ended = items + b"\xfe\xff\x0d\xe0" + length + b"\xfe\xff\xdd\xe0" + length
+        sequence = explicit(0x0008_1140, b"SQ", ended, 0xFFFF_FFFF)
+        read_both([ref_of(tmp_path, with_inserted(encoded(data_set()), 0x0020_0013, sequence))])
+
+
 @pytest.mark.parametrize("vr", ["US", "SS", "UL", "SL", "UN", "OB", "OW", "IS", "DS", "FD", "LO", "SQ", "AT"])
 def test_a_value_in_another_vr_than_the_dictionary_has(vr: str, tmp_path: Path) -> None:
     value = {"FD": struct.pack("<d", 5), "UL": b"\5\0\0\0", "SL": b"\5\0\0\0", "AT": b"\5\0\0\0", "SQ": b""}.get(
@@ -313,3 +328,20 @@ def test_cold_and_warm_start(tmp_path: Path) -> None:
     assert time.perf_counter() - begin < 60  # 10 s on a machine that does nothing else
     seconds = min(_first_scan(tmp_path / "series", tmp_path / "cache")[1] for _ in range(3))
     assert seconds < 3  # 0.3 s on a machine that does nothing else
+
+
+@pytest.mark.slow
+def test_eight_processes_on_an_empty_cache(tmp_path: Path) -> None:
+    """All compile, or wait for the one that does; FASTDICOM_STARTS=20 repeats it as often."""
+    write_series(tmp_path / "series", SeriesSpec(slices=20))
+    command = [sys.executable, "-c", WARM.format(folder=str(tmp_path / "series"))]
+    for k in range(int(os.environ.get("FASTDICOM_STARTS", "1"))):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / f"cache{k}")}
+        started = [
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(8)
+        ]
+        for process in started:
+            out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err[-2000:]
+            assert out.split()[0] == "20"

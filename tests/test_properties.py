@@ -486,7 +486,8 @@ def test_no_scheduler_changes_a_scan_a_volume_or_a_store(archive: Path, schedule
     catalog = fastdicom.scan(archive, **how)
     assert len(catalog) == len(SCHEDULED)
     assert catalog.to_json() == reference.to_json()
-    for ours, theirs in zip(catalog, reference, strict=True):
+    pairs = list(zip(catalog, reference, strict=True))
+    for ours, theirs in pairs[-1:] if scheduler == "processes" else pairs:  # each call starts processes: seconds
         expected = fastdicom.load_volume(theirs, scheduler="synchronous")
         volume = fastdicom.load_volume(ours, **how)
         assert volume.array.dtype == expected.array.dtype

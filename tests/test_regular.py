@@ -152,6 +152,7 @@ def test_the_result_goes_to_simpleitk_and_nifti(tmp_path: Path) -> None:
     assert regular.to_nibabel().shape == regular.shape[::-1]
 
 
+@pytest.mark.filterwarnings("ignore::fastdicom.errors.GeometryWarning")
 def test_wrong_usage_is_named(tmp_path: Path) -> None:
     volume = load(tmp_path, tilt_deg=10.0)
     with pytest.raises(UsageError, match="spacing"):

@@ -469,6 +469,23 @@ def test_a_time_point_that_lacks_a_slice_is_refused_with_the_counts() -> None:
         assert sorted(v.rows.size for v in volumes) == [5, 6]
 
 
+@pytest.mark.parametrize("differ", [{"convolution_kernel": b"SHARP"}, {"image_type": b"DERIVED\\PRIMARY\\MPR"}])
+def test_two_reconstructions_are_two_volumes_not_two_times(differ: dict) -> None:
+    clocks = [[b"10%02d%02d.5" % (10 * half, k) for k in range(6)] for half in (0, 1)]
+    soft = stack_table(axial(6), content_time=np.array(clocks[0]), acquisition_number=1)
+    sharp = stack_table(axial(6), content_time=np.array(clocks[1]), acquisition_number=1, **differ)
+    volumes, _ = found(shuffled(joined(soft, sharp), 9))
+    assert [v.dims for v in volumes] == [("z",), ("z",)]
+
+
+def test_one_time_point_of_another_image_type_is_still_a_time_point() -> None:
+    parts = [
+        stack_table(axial(6), acquisition_time=b"10%02d00" % t, image_type=b"ORIGINAL\\PRIMARY" + b"\\ADD" * (t == 0))
+        for t in range(5)
+    ]
+    assert regular(joined(*parts)).rows.shape == (5, 6)
+
+
 def test_segments_are_never_mixed_in_one_stack() -> None:
     table = joined(
         stack_table(axial(4), referenced_segment_number=1), stack_table(axial(4, z=10.0), referenced_segment_number=2)

@@ -118,6 +118,27 @@ def test_volumes_agree_with_dcm2niix(item: str, data_root: Path, tmp_path: Path)
         assert found.voxels <= 1e-6, (reference.name, found)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "order"),
+    [("mr/mr-uih-grid/dicom", range(17)), ("enhanced/enh-nitest-balls1/dicom/DTI.dcm", [1, 5, 4, 2, 6, 7, 0])],
+)
+def test_gradients_agree_with_dcm2niix(source: str, order: list[int], data_root: Path, tmp_path: Path) -> None:
+    """Its bvec files are along the axes of its image, whose rows it has turned round."""
+    folder = data_root / source
+    run_dcm2niix(folder if folder.is_dir() else folder.parent, tmp_path)
+    (gradients,), (b_values,) = (
+        [np.loadtxt(path) for path in tmp_path.glob(f"*.{kind}") if np.loadtxt(path).shape[-1] == len(order)]
+        for kind in ("bvec", "bval")
+    )
+    (entry,) = fastdicom.scan(folder)
+    axis = entry.found.dimensions[0]
+    z, y, x = entry.found.geometry.direction.T
+    along_image = np.nan_to_num(axis.directions[list(order)]) @ np.stack([x, -y, z], axis=1)
+    np.testing.assert_allclose(along_image, gradients.T, atol=1e-5)
+    np.testing.assert_allclose(axis.values[list(order)], b_values, rtol=1e-3)
+
+
 def test_the_differences_of_dcm2niix_are_written_down() -> None:
     page = (Path(__file__).parent.parent / "docs" / "dcm2niix-differences.md").read_text()
     for item, name in DCM2NIIX_DIFFERS:

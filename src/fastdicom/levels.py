@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastdicom.codecs import check_levels, reduced_format, reduced_length
-from fastdicom.errors import PixelDataError, SourceError, UsageError, ValuesError
-from fastdicom.frames import index_frames, read_encapsulated
-from fastdicom.plan import PlannedFile
-from fastdicom.sources import open_reader
+from fastdicom.codecs import reduced_format, reduced_length
+from fastdicom.errors import UsageError, ValuesError
 from fastdicom.types import Geometry, PixelFormat
 
-__all__ = ["check_level", "reduce", "refuse_too_low"]
+__all__ = ["check_level", "reduce"]
 
 
 def check_level(level: Any) -> int:
@@ -57,20 +52,3 @@ def reduce(
         (*shape[:axis], *small, *shape[axis + 2 :]),
         replace(geometry, affine=affine),
     )
-
-
-def refuse_too_low(
-    files: Sequence[PlannedFile], formats: Sequence[PixelFormat], slices: NDArray[Any], level: int
-) -> None:
-    """Look at one frame of each format, so that a level that is not there is refused before anything is computed.
-
-    Every frame is checked again as it is decoded; one that cannot be read here is an error, or reported, then.
-    """
-    for number in np.unique(slices["format"]).tolist():
-        record = slices[slices["format"] == number][0]
-        file = files[int(record["file"])]
-        with suppress(PixelDataError, SourceError), open_reader(file.locator) as reader:
-            index = index_frames(reader, file.location, formats[number], path=file.locator)
-            frame = int(record["frame"])
-            data = read_encapsulated(reader, index, frame, path=file.locator)
-            check_levels(data, formats[number], level, path=file.locator, frame=frame)

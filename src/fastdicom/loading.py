@@ -16,7 +16,7 @@ from fastdicom.execution import check_scheduler, check_workers, is_client, run_t
 from fastdicom.plan import VolumePlan
 from fastdicom.planner import PlanOptions, releases_gil
 from fastdicom.prepare import default_chunks, make_plan, z_blocks
-from fastdicom.processes import fill_from_processes, running_workers
+from fastdicom.processes import NoWorkersError, fill_from_processes, running_workers
 from fastdicom.progress import ProgressArgument, progress_bar
 from fastdicom.selection import SeriesArgument, entry_of
 from fastdicom.store.reading import is_store, open_store
@@ -227,7 +227,11 @@ def load_array(
     frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
     with progress_bar(progress, "load", sum(frames), "frames") as advance:
         if _in_processes(plan, scheduler, workers):
-            return fill_from_processes(plan, blocks, workers, lambda k: advance(frames[k]), failures)
+            try:
+                return fill_from_processes(plan, blocks, workers, lambda k: advance(frames[k]), failures)
+            except NoWorkersError:
+                if scheduler == "processes":
+                    raise
         out = np.empty(plan.shape, dtype=plan.dtype)
         if not is_client(scheduler):
             count = 1 if scheduler == "synchronous" else min(workers, len(blocks))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from fastdicom.catalog import CatalogEntry
 from fastdicom.codecs import choose_decoder, get_decoder
 from fastdicom.errors import ValuesError
+from fastdicom.first_frames import check_first_frames
 from fastdicom.headers import INT_MISSING, HeaderTable
-from fastdicom.levels import check_level, reduce, refuse_too_low
+from fastdicom.levels import check_level, reduce
 from fastdicom.luts import FileTables, read_dataset, read_tables
 from fastdicom.plan import (
     SLICE_DTYPE,
@@ -107,11 +108,10 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     shape, dims, geometry = entry.shape, entry.dims, entry.found.geometry
     if level:
         formats, shape, geometry = reduce(formats, shape, dims, geometry, level)
-        refuse_too_low(files, formats, kept, level)
         notes.append(f"level {level}: every {1 << level}th row and column, low-pass filtered by the codec's wavelet")
     if values == "display" and formats[0].photometric_interpretation == "PALETTE COLOR":
         shape, dims = (*shape, 3), (*dims, "c")
-    return VolumePlan(
+    plan = VolumePlan(
         files=files,
         formats=formats,
         decoders=decoders,
@@ -131,6 +131,8 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
         units=units,
         notes=tuple(notes),
     )
+    check_first_frames(plan)
+    return plan
 
 
 def releases_gil(plan: VolumePlan) -> bool:

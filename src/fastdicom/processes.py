@@ -29,10 +29,14 @@ from fastdicom.blocks import Failure
 from fastdicom.errors import DecodeError, SourceError
 from fastdicom.plan import VolumePlan
 
-__all__ = ["fill_from_processes", "receive", "send", "shared_array", "stop_workers"]
+__all__ = ["NoWorkersError", "fill_from_processes", "receive", "send", "shared_array", "stop_workers"]
 
 SHARED_FOLDER = "/dev/shm"
 """Where files are memory, on Linux; elsewhere the folder for temporary files serves."""
+
+
+class NoWorkersError(SourceError):
+    """Worker processes, or the memory to share with them, cannot be had here."""
 
 
 def shared_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], str]:
@@ -43,7 +47,7 @@ def shared_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[
 
     Raises
     ------
-    SourceError
+    NoWorkersError
         Neither shared memory nor the temporary folder has the space.
     """
     nbytes = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
@@ -67,7 +71,7 @@ def shared_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[
         finally:
             os.close(descriptor)
         return np.frombuffer(mapped, dtype=dtype, count=int(np.prod(shape, dtype=np.int64))).reshape(shape), path
-    raise SourceError(
+    raise NoWorkersError(
         f"{nbytes >> 20} MiB of shared memory for worker processes cannot be had ({problem}). Pass "
         "scheduler='threads', or free space in the temporary folder."
     )
@@ -105,13 +109,18 @@ class _WorkerProcess:
     def __init__(self) -> None:
         # The child must find this package, however this process found it; its standard output is the pipe.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "fastdicom.process_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the parent, which then closes the pipe
-        )
+        if not sys.executable:
+            raise NoWorkersError("This Python does not know its own program, so it cannot start worker processes.")
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fastdicom.process_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the parent, which then ends them
+            )
+        except OSError as error:
+            raise NoWorkersError(f"No worker process can be started ({error}). Pass scheduler='threads'.") from error
 
     def call(self, *message: Any) -> Any:
         try:
@@ -119,6 +128,11 @@ class _WorkerProcess:
             return receive(self.process.stdout)
         except (EOFError, BrokenPipeError) as error:
             raise _WorkerDiedError(self.process.wait()) from error
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        self.process.kill()
+        self.stop()
 
     def stop(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):
@@ -143,15 +157,18 @@ _IDLE_LOCK = threading.Lock()
 _OWNER = os.getpid()
 
 
-def _take(count: int) -> list[_WorkerProcess]:
+def _take(count: int, team: list[_WorkerProcess]) -> None:
+    """Put idle workers into `team`, and new ones up to `count`."""
     global _OWNER
     with _IDLE_LOCK:
         if os.getpid() != _OWNER:  # after a fork the workers belong to the parent
             _IDLE.clear()
             _OWNER = os.getpid()
         alive = [worker for worker in _IDLE if worker.process.poll() is None]
-        taken, _IDLE[:] = alive[:count], alive[count:]
-    return taken + [_WorkerProcess() for _ in range(count - len(taken))]
+        team += alive[:count]
+        _IDLE[:] = alive[count:]
+    while len(team) < count:
+        team.append(_WorkerProcess())
 
 
 def _give_back(workers: Sequence[_WorkerProcess]) -> None:
@@ -200,58 +217,71 @@ def fill_from_processes(
     ------
     DecodeError
         A worker process died (a decoder crashed, or the system was out of memory).
+    NoWorkersError
+        Nothing was begun: threads can do the same.
     And what `read_block` raises.
     """
     out, path = shared_array(plan.shape, plan.dtype)
-    team = _take(min(workers, len(blocks)))
+    team: list[_WorkerProcess] = []
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="fastdicom")
     queue: SimpleQueue[int] = SimpleQueue()
     for number in range(len(blocks)):
         queue.put(number)
     stopped = threading.Event()
     found: list[Failure] = []
 
+    def begin(worker: _WorkerProcess) -> None:
+        _ask(worker, plan, "open", plan, path, failures is not None)
+
     def drive(worker: _WorkerProcess) -> None:
         try:
-            _raise(worker.call("open", plan, path, failures is not None))
             while not stopped.is_set():
                 number = queue.get_nowait()
-                found.extend(_raise(worker.call("block", blocks[number])))
+                found.extend(_ask(worker, plan, "block", blocks[number]))
                 on_result(number)
         except Empty:
             return
-        except _WorkerDiedError as error:
-            stopped.set()
-            raise DecodeError(
-                f"A worker process ended with status {error.args[0]} while decoding {plan.files[0].locator} and "
-                f"{len(plan.files) - 1} other files with {', '.join(plan.decoders)}. Pass scheduler='synchronous' to "
-                "find the file, or another decoder=.",
-                path=plan.files[0].locator,
-                status=error.args[0],
-            ) from error
         except BaseException:
             stopped.set()
             raise
 
     try:
-        with ThreadPoolExecutor(len(team), thread_name_prefix="fastdicom") as pool:
-            for future in [pool.submit(drive, worker) for worker in team]:
-                future.result()
+        try:
+            _take(min(workers, len(blocks)), team)
+            list(pool.map(begin, team))
+        finally:
+            Path(path).unlink()  # the mappings stay; nothing is left behind, whatever ends this process from here on
+        for future in [pool.submit(drive, worker) for worker in team]:
+            future.result()
     except BaseException:
+        # A worker in the middle of a block would answer the next load with this one's result; and the threads that
+        # wait for it come back at once.
         stopped.set()
-        for worker in team:  # a worker in the middle of a block would answer the next load with this one's result
-            worker.stop()
+        for worker in team:
+            worker.kill()
         raise
     finally:
-        Path(path).unlink()
+        pool.shutdown()
     for worker in team:
         worker.call("close")
     _give_back(team)
     if failures is not None:
-        failures += found
+        failures += sorted(found, key=lambda failure: failure.index)
     return out
 
 
-def _raise(answer: Any) -> Any:
+def _ask(worker: _WorkerProcess, plan: VolumePlan, *message: Any) -> Any:
+    """The answer of a worker; its error is raised here."""
+    try:
+        answer = worker.call(*message)
+    except _WorkerDiedError as error:
+        raise DecodeError(
+            f"A worker process ended with status {error.args[0]} while decoding {plan.files[0].locator} and "
+            f"{len(plan.files) - 1} other files with {', '.join(plan.decoders)}. Pass scheduler='synchronous' to "
+            "find the file, or another decoder=.",
+            path=plan.files[0].locator,
+            status=error.args[0],
+        ) from error
     if isinstance(answer, BaseException):
         raise answer
     return answer

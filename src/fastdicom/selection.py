@@ -67,7 +67,8 @@ def warn_of_skipped(skipped: Sequence[Skipped]) -> None:
     if damaged:
         first = damaged[0]
         warnings.warn(
-            f"{len(damaged)} files could not be read and are in no volume (first: {first.path}: {first.reason}). "
+            f"{len(damaged)} file{'s' if len(damaged) > 1 else ''} could not be read and went into no volume "
+            f"(first: {first.path}: {first.reason}). "
             "fastdicom.scan(source).skipped lists them all.",
             SkippedFilesWarning,
             stacklevel=4,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdicom.cli.messages import as_options, human_bytes
+from fastdicom.cli.messages import as_options, human_bytes, show_warning
 from fastdicom.cli.options import (
     parse_scheduler,
     parse_series,
@@ -21,6 +22,7 @@ from fastdicom.cli.options import (
     running_options,
     series_option,
 )
+from fastdicom.cli.scan import FAILED_KINDS
 
 if TYPE_CHECKING:
     from fastdicom.catalog import CatalogEntry
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+FOREIGN_SUFFIXES = (".nrrd", ".mha", ".mhd", ".npy", ".npz", ".png", ".dcm", ".h5", ".hdf5", ".tif", ".tiff", ".hdr")
+"""Names that promise a format which is not written here."""
 LISTED_FAILURES = 10
 
 
@@ -64,6 +68,8 @@ def convert(path: str, out: str, as_json: bool, **options: Any) -> int:
     """
     if out.lower().endswith(NIFTI_SUFFIXES):
         return _to_nifti(path, out, as_json, options)
+    if out.lower().endswith(FOREIGN_SUFFIXES):
+        raise click.BadParameter(f"{out!r}: name it .zarr (or a folder), .nii or .nii.gz.", param_hint="OUT")
     return _to_zarr(path, out, as_json, options)
 
 
@@ -112,12 +118,15 @@ def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int
         if not as_json:
             _tell(entry, reports[-1], time.perf_counter() - begun)
     report = WriteReport(tuple(reports))
+    failed_files = [item for item in catalog.skipped if item.kind in FAILED_KINDS]
+    ok = report.ok and not failed_files
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
+        skipped = [{"path": item.path, "kind": item.kind, "reason": item.reason} for item in failed_files]
+        click.echo(json.dumps(report.to_dict() | {"ok": ok, "skipped": skipped}, indent=2))
     elif len(entries) > 1:
         written = sum(item.error is None for item in reports)
         click.echo(f"{written} of {len(reports)} volumes are below {out}.")
-    return 0 if report.ok else 1
+    return 0 if ok else 1
 
 
 def _dtype(name: str | None) -> Any:
@@ -132,7 +141,7 @@ def _dtype(name: str | None) -> Any:
 
 
 def _tell(entry: CatalogEntry, report: StoreReport, seconds: float) -> None:
-    what = f"[{entry.index}] {entry.modality} {'x'.join(map(str, entry.shape))}"
+    what = f"[{entry.index}] {entry.modality or 'unknown modality'} {'x'.join(map(str, entry.shape))}"
     if report.error is not None:
         click.echo(f"{what}: not written. {type(report.error).__name__}: {as_options(str(report.error))}", err=True)
         return
@@ -147,6 +156,7 @@ def _tell(entry: CatalogEntry, report: StoreReport, seconds: float) -> None:
 
 
 def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int:
+    from fastdicom.errors import FastDicomWarning, SkippedFilesWarning
     from fastdicom.loading import load_volume, open_volume
     from fastdicom.nifti import write_nifti
 
@@ -164,9 +174,14 @@ def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> in
     }
     # Lazily, so that a volume of any size needs little memory; what failed is only known of one that is loaded.
     report = options["errors"] == "report"
-    volume = load_volume(path, errors="report", **how) if report else open_volume(path, **how)
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always", FastDicomWarning)
+        volume = load_volume(path, errors="report", **how) if report else open_volume(path, **how)
+    for warning in noticed:
+        show_warning(warning.message)
+    complete = not volume.failures and not any(issubclass(w.category, SkippedFilesWarning) for w in noticed)
     write_nifti(volume, out, progress=not as_json)
-    record = {"ok": not volume.failures, "file": out, "shape": list(volume.shape), "dtype": volume.dtype.name}
+    record = {"ok": complete, "file": out, "shape": list(volume.shape), "dtype": volume.dtype.name}
     if as_json:
         click.echo(json.dumps(record, indent=2))
     else:
@@ -175,4 +190,4 @@ def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> in
     for failure in volume.failures[:LISTED_FAILURES]:
         place = f"slice {', '.join(map(str, failure.index))}"
         click.echo(f"  {place} is filled: {failure.path}: {failure.message}", err=True)
-    return 1 if volume.failures else 0
+    return 0 if complete else 1

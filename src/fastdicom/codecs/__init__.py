@@ -9,7 +9,7 @@ from fastdicom.codecs.native import decode_native, is_plain, read_native_frame
 from fastdicom.codecs.reduced import reduced_format, reduced_length
 from fastdicom.codecs.registry import (
     available_decoders,
-    check_levels,
+    check_stream,
     choose_decoder,
     decode_frame,
     decoders_for,
@@ -20,7 +20,7 @@ from fastdicom.codecs.stored import mask_unused_bits_inplace, unused_bits
 __all__ = [
     "Decoder",
     "available_decoders",
-    "check_levels",
+    "check_stream",
     "choose_decoder",
     "decode_frame",
     "decode_native",

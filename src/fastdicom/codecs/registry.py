@@ -22,7 +22,7 @@ from fastdicom.errors import (
 )
 from fastdicom.types import PixelFormat
 
-__all__ = ["available_decoders", "check_levels", "choose_decoder", "decode_frame", "decoders_for", "get_decoder"]
+__all__ = ["available_decoders", "check_stream", "choose_decoder", "decode_frame", "decoders_for", "get_decoder"]
 
 
 # In order of preference: without the GIL and bit-identical first, pydicom last. The order is the policy of "auto".
@@ -38,6 +38,11 @@ _DECODERS: dict[str, Decoder] = {
 }
 _REDUCING: dict[str, Decoder] = {decoder.name: decoder for decoder in reduced.DECODERS}
 _BACKENDS = tuple(dict.fromkeys(decoder.backend for decoder in (_DECODERS | _REDUCING).values()))
+
+
+RLE = "1.2.840.10008.1.2.5"
+BOMB_NBYTES, BOMB_RATIO = 1 << 30, 2000
+"""A frame of a gigabyte that is less than a two thousandth of that in the file is made to exhaust memory."""
 
 
 def get_decoder(name: str) -> Decoder:
@@ -208,11 +213,7 @@ def decode_frame(
             argument="out",
         )
     try:
-        header = parse_stream(data, fmt.transfer_syntax_uid)
-        if header is not None:
-            if level:
-                header = _at_level(header, level, path, frame)
-            _check_header(header, fmt)
+        header = _checked_header(data, fmt, level, path, frame)
         result = decoder.decode(data, fmt, header, out)
         if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
             raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
@@ -248,20 +249,49 @@ def _picklable(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
 
 
-def check_levels(data: bytes | memoryview, fmt: PixelFormat, level: int, *, path: str = "", frame: int = 0) -> None:
-    """Refuse a level that a code stream does not have, by its header alone.
+def check_stream(data: bytes | memoryview, fmt: PixelFormat, *, level: int = 0, path: str = "", frame: int = 0) -> None:
+    """Refuse what `decode_frame` would refuse before it decodes: by the header of the code stream alone.
 
     Raises
     ------
+    DecodeError
+        It is no code stream, is truncated, or holds another image than `fmt` describes.
     ValuesError
-        It has fewer resolutions; the message says how many.
+        It has not as many resolutions; the message says how many.
     """
     try:
-        header = parse_stream(data, fmt.transfer_syntax_uid)
-    except StreamError:
-        return  # damaged: that is for decode_frame to say
-    if header is not None:
-        _at_level(header, level, path, frame)
+        _checked_header(data, fmt, level, path, frame)
+    except StreamError as error:
+        raise DecodeError(
+            f"Frame {frame} of {path} cannot be decoded: {error}. The file is damaged or its header is wrong; copy it "
+            "again.",
+            path=path,
+            frame=frame,
+        ) from error
+
+
+def _checked_header(
+    data: bytes | memoryview, fmt: PixelFormat, level: int, path: str, frame: int
+) -> StreamHeader | None:
+    """The header of a code stream, found to describe `fmt`; None for a stream that has none.
+
+    Raises
+    ------
+    StreamError, ValuesError
+    """
+    nbytes = fmt.decoded_nbytes
+    # RLE makes 128 bytes of 2; what the others make of few bytes is an empty image.
+    if fmt.transfer_syntax_uid == RLE and nbytes > 64 * len(data) * (8 if fmt.bits_allocated == 1 else 1):
+        raise StreamError(f"it has {len(data)} bytes where RLE needs at least a 64th of the {nbytes} of the image")
+    if nbytes > BOMB_NBYTES and nbytes > BOMB_RATIO * len(data):
+        raise StreamError(f"{nbytes >> 20} MiB of image from {len(data)} bytes are a decompression bomb")
+    header = parse_stream(data, fmt.transfer_syntax_uid)
+    if header is None:
+        return None
+    if level:
+        header = _at_level(header, level, path, frame)
+    _check_header(header, fmt)
+    return header
 
 
 def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> StreamHeader:

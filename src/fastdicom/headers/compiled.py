@@ -1,6 +1,6 @@
 """Compiled helpers of the conversion of raw values to columns: compare, strip, split and gather bytes.
 
-None of them parses a number: they cut texts out, and NumPy's cast does the rest.
+None of them parses a decimal number: they cut texts out, and NumPy's cast does the rest.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -95,6 +95,52 @@ def split_numbers(values, rows, column, at, length, wanted, starts, counts):
             width = max(width, b - a)
             start = min(stop + 1, end)
     return width
+
+
+@kernel("int64(const(uint8[::1]), const(int64[::1]), const(int64[::1]), int64, int64[::1], int64[::1])")
+def distinct_texts(values, starts, counts, wanted, text_of, firsts):
+    """Number the runs of equal texts down each of `wanted` components: the first two coordinates of axial slices, say.
+
+    ``text_of[i]`` becomes the distinct text that text i is, ``firsts`` the first of each; returns how many there are.
+    """
+    found = 0
+    for i in range(len(starts)):
+        same = i >= wanted and counts[i] == counts[i - wanted]
+        if same:
+            for k in range(counts[i]):
+                if values[starts[i] + k] != values[starts[i - wanted] + k]:
+                    same = False
+                    break
+        if same:
+            text_of[i] = text_of[i - wanted]
+        else:
+            firsts[found] = i
+            text_of[i] = found
+            found += 1
+    return found
+
+
+@kernel("boolean(const(uint8[::1]), const(int64[::1]), const(int64[::1]), int64, int64[::1])")
+def plain_integers(values, starts, counts, missing, out):
+    """Integers of nine digits or fewer, `missing` where there is none; False if a text is anything else."""
+    for i in range(len(starts)):
+        a, n = starts[i], counts[i]
+        sign = np.int64(1)
+        if n > 0 and (values[a] == 43 or values[a] == 45):
+            sign = 44 - np.int64(values[a])
+            a += 1
+            n -= 1
+            if n == 0:
+                return False
+        if n > 9:
+            return False
+        number = np.int64(0)
+        for k in range(a, a + n):
+            if values[k] < 48 or values[k] > 57:
+                return False
+            number = number * 10 + np.int64(values[k]) - 48
+        out[i] = sign * number if counts[i] > 0 else missing
+    return True
 
 
 @kernel("void(const(uint8[::1]), const(int64[::1]), const(int64[::1]), uint8[:, ::1])")

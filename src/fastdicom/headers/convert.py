@@ -159,10 +159,16 @@ def _numbers(
     width = compiled.split_numbers(values, rows, index, walk.at, walk.length, count, starts, counts)
     if width < 0 or width > _MAX_NUMBER_NBYTES:
         return None
-    texts = _as_bytes(values, starts, counts, max(3, width))
-    texts[counts == 0] = b"nan"
+    if column.kind == "int":
+        integers = np.empty(len(rows), dtype=np.int64)
+        if compiled.plain_integers(values, starts, counts, INT_MISSING, integers):
+            return integers
+    text_of, firsts = np.empty_like(starts), np.empty_like(starts)
+    distinct = firsts[: compiled.distinct_texts(values, starts, counts, count, text_of, firsts)]
+    texts = _as_bytes(values, starts[distinct], counts[distinct], max(3, width))
+    texts[counts[distinct] == 0] = b"nan"
     try:
-        numbers = texts.astype(np.float64)
+        numbers = texts.astype(np.float64)[text_of]
     except ValueError:
         return None
     if column.kind == "int":

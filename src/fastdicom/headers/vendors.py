@@ -96,7 +96,7 @@ def _fill_diffusion(table: HeaderTable) -> None:
         (_numbers(table["siemens_b_value"]), table["siemens_gradient_direction"]),
         (np.where(ge_b == INT_MISSING, np.nan, ge_b % GE_B_OFFSET), ge),
         (table["philips_b_value"], philips),
-        (table["uih_b_value"], table["uih_gradient_direction"]),
+        (table["uih_b_value"], _to_patient(table["uih_gradient_direction"], table["image_orientation"])),
     )
     for values, directions in sources:
         plausible = (values >= 0) & (values <= MAX_B_VALUE)
@@ -109,6 +109,13 @@ def _fill_diffusion(table: HeaderTable) -> None:
     # Without weighting there is no direction, however it is written: zeros, NaN, or what the scanner last used.
     unweighted = (table["diffusion_b_value"] == 0) | (np.abs(table["diffusion_gradient_orientation"]).sum(axis=1) == 0)
     table.columns["diffusion_gradient_orientation"][unweighted] = np.nan
+
+
+def _to_patient(directions: NDArray[np.float64], orientation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Directions along rows, columns and normal of the image (United Imaging) in patient coordinates (LPS)."""
+    axes = np.stack([orientation[:, :3], orientation[:, 3:], slice_normal(orientation)], axis=1)
+    turned: NDArray[np.float64] = np.einsum("nk,nkj->nj", directions, axes)
+    return turned
 
 
 def _fill_from_csa(table: HeaderTable) -> None:

@@ -199,7 +199,7 @@ def _walk_file(
 ):  # fmt: skip
     position = state[POSITION]
     shift = start - position
-    limit = position + count
+    limit = min(position + count, size)
     last, depth, implicit_from = state[LAST], state[DEPTH], state[IMPLICIT_FROM]
     in_meta, following_wanted, open_column = state[IN_META], state[NEXT], state[OPEN]
     following_private = 0
@@ -225,13 +225,11 @@ def _walk_file(
                 if implicit_from > 0 and depth < implicit_from:
                     implicit_from = NEVER
                 continue
-        if position + 8 > size:
+        if position + 8 > limit:
             if depth == 0 and position == size:
                 status = NO_PIXELS
-            else:
+            elif position + 8 > size:
                 reason = R_LENGTH
-            break
-        if position + 8 > limit:
             break
         i = position + shift
         tag = _tag(block, i)

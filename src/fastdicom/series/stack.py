@@ -33,6 +33,19 @@ _SPLITTING = (
 )
 """Attributes that may divide a group into several regular volumes where it is none as a whole."""
 
+_COUNTED = (
+    "acquisition_date_time",
+    "acquisition_number",
+    "acquisition_time",
+    "content_time",
+    "dimension_index_values",
+    "instance_number",
+    "temporal_position_index",
+)
+"""Attributes that tell frames apart without saying what they show."""
+
+_KINDS = ("convolution_kernel", "image_type")
+
 BESIDE_MM = 1.0
 """Slices of one stack that are moved against one another by more than this are no rounding: another stack."""
 
@@ -46,7 +59,7 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
     # same under every policy.
     strict = replace(policy, gaps="raise", duplicates="raise")
     whole = _positioned(table, rows, strict)[0]
-    if isinstance(whole.error, (RepeatedPositionError, IrregularSpacingError)) or _mixes_segments(table, whole):
+    if isinstance(whole.error, (RepeatedPositionError, IrregularSpacingError)) or _mixes_images(table, whole):
         for codes, what in _partitions(table, rows):
             volumes = _regular_parts(table, rows, codes, strict, whole)
             if volumes is not None:
@@ -55,10 +68,29 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
     return [replace(whole, policy=policy)] if whole.error is None else _positioned(table, rows, policy)
 
 
-def _mixes_segments(table: HeaderTable, volume: FoundVolume) -> bool:
-    """Whether one stack holds frames of different segments (PS3.3 C.8.20): each segment is an image of its own."""
-    number = table["referenced_segment_number"][volume.rows]
-    return bool((number != number[..., :1]).any())
+def _mixes_images(table: HeaderTable, volume: FoundVolume) -> bool:
+    """Whether frames that are images of their own are in one volume by accident.
+
+    Segments (PS3.3 C.8.20) in one stack; or two reconstructions of one acquisition, which differ in kernel or Image
+    Type and also, like everything, in the time at which they were written.
+    """
+    segments = table["referenced_segment_number"][volume.rows]
+    if (segments != segments[..., :1]).any():
+        return True
+    for axis, dimension in enumerate(volume.dimensions):
+        if dimension.attribute in _COUNTED:
+            for name in _KINDS:
+                kinds = table[name][volume.rows]
+                if (kinds != np.take(kinds, [0], axis=axis)).any() and _equally_often(kinds, axis):
+                    return True
+    return False
+
+
+def _equally_often(kinds: NDArray[np.bytes_], axis: int) -> bool:
+    """Whether each kind is as often along an axis as every other: one odd time point is no second reconstruction."""
+    lines = np.moveaxis(codes_of(kinds.ravel()).reshape(kinds.shape), axis, -1).reshape(-1, kinds.shape[axis])
+    counts = np.unique(lines[0], return_counts=True)[1]
+    return bool(len(set(counts.tolist())) == 1 and (np.sort(lines, axis=1) == np.sort(lines[0])).all())
 
 
 def _partitions(table: HeaderTable, rows: NDArray[np.int64]) -> list[tuple[Codes, str]]:
@@ -114,7 +146,7 @@ def _same_place(gaps: NDArray[np.float64]) -> float:
     real = np.sort(gaps[gaps > 1e-6])
     if len(real) == 0:
         return 1e-3
-    usual = 0.01 * float(np.median(real))
+    usual = 0.01 * float(real[len(real) // 2])
     ratios = real[1:] / real[:-1]
     small = np.flatnonzero((ratios >= 20) & (real[:-1] <= 0.05))
     if len(small):
