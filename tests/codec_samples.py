@@ -106,3 +106,25 @@ def by_pydicom(data: bytes, fmt: PixelFormat, plugin: str = "") -> NDArray[Any]:
         pixel_vr="OW",
     )
     return frame
+
+
+class MemoryReader:
+    """A `ByteReader` over bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> int:
+        part = self.data[offset : offset + buffer.nbytes]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> MemoryReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...

@@ -80,7 +80,9 @@ def test_only_what_changed_is_opened(
     assert scan(now, cache) == [r.locator for r in now if r not in first]
 
 
-@pytest.mark.parametrize(("size", "mtime"), [(-1, LONG_AGO), (None, 0), (None, -1)])
+@pytest.mark.parametrize(
+    ("size", "mtime"), [(-1, LONG_AGO), (None, 0), (None, -1)], ids=["no-size", "no-time", "future"]
+)
 def test_files_whose_change_would_not_show_are_always_read(
     archive: Path, tmp_path: Path, size: int | None, mtime: int
 ) -> None:

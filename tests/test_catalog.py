@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from dataclasses import replace
@@ -308,3 +309,20 @@ def test_progress_is_told_to_a_callable(tmp_path: Path) -> None:
     )
     assert frames[-1] == (6, 6)
     assert sorted(frames) == sorted(set(frames))
+
+
+def test_a_cache_gives_the_same_catalog_without_opening_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "scans", SeriesSpec(slices=5, rows=8, columns=9))
+    (tmp_path / "scans" / "notes.txt").write_text("not DICOM")
+    for path in (tmp_path / "scans").iterdir():
+        os.utime(path, (946_684_800, 946_684_800))  # files of the last seconds would be read again, to be safe
+    plain = fastdicom.scan(tmp_path / "scans").to_json()
+    assert fastdicom.scan(tmp_path / "scans", cache=tmp_path / "headers.npz").to_json() == plain
+
+    def refuse(files: Any) -> None:
+        raise AssertionError(f"read again: {files}")
+
+    monkeypatch.setattr("fastdicom.catalog.read_headers", refuse)
+    assert fastdicom.scan(tmp_path / "scans", cache=tmp_path / "headers.npz").to_json() == plain
+    with pytest.raises(AssertionError, match="read again"):
+        fastdicom.scan(tmp_path / "scans", cache=tmp_path / "another.npz")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels.decoders.base import get_decoder as pydicom_decoder
 
-from codec_samples import BASE, BIG, LITTLE, RLE, backends, format_of, smooth
+from codec_samples import BASE, BIG, LITTLE, RLE, MemoryReader, backends, format_of, smooth
 from fastdicom import codecs
 from fastdicom.errors import (
     DecodeError,
@@ -204,26 +204,6 @@ def test_big_endian_bytes_in_words(vr: bytes, shape: tuple[int, ...]) -> None:
         codecs.read_native_frame(reader, fmt, location, i, out[i])
     np.testing.assert_array_equal(out, expected)
     assert np.array_equal(out, volume) == (vr == b"OB")
-
-
-class MemoryReader:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.size = data, len(data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
-
-    def readinto_at(self, offset: int, buffer: memoryview) -> int:
-        part = self.data[offset : offset + buffer.nbytes]
-        buffer[: len(part)] = part
-        return len(part)
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> MemoryReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 @pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])

@@ -307,6 +307,7 @@ begin = time.perf_counter()
 from fastdicom.headers import read_headers
 from fastdicom.sources import discover
 table = read_headers(discover({folder!r})[0])
+assert not table["reader"].any()
 print(len(table), time.perf_counter() - begin)
 """
 
@@ -328,6 +329,16 @@ def test_cold_and_warm_start(tmp_path: Path) -> None:
     assert time.perf_counter() - begin < 60  # 10 s on a machine that does nothing else
     seconds = min(_first_scan(tmp_path / "series", tmp_path / "cache")[1] for _ in range(3))
     assert seconds < 3  # 0.3 s on a machine that does nothing else
+
+
+def test_without_compilation(tmp_path: Path) -> None:
+    """Debuggers and coverage switch it off; the same Python runs."""
+    write_series(tmp_path / "series", SeriesSpec(slices=3))
+    done = subprocess.run(
+        [sys.executable, "-c", WARM.format(folder=str(tmp_path / "series"))],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split()[:1] == ["3"], done.stderr[-2000:]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import resource
 import signal
 import struct
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import pytest
 
 from fastdicom.headers import READER_WALK, HeaderTable, read_headers
 from fastdicom.types import FileRef
+from test_scanner import EXPLICIT, IMPLICIT, data_set, encoded
 
 pytestmark = pytest.mark.fuzz
 
@@ -191,3 +193,30 @@ def test_random_mutations(tmp_path: Path) -> None:
     print(seen)
     assert seen["walk"] > 0
     assert seen["damaged"] > 0
+
+
+@pytest.mark.parametrize("depth", [1, 10, 100, 500, 10_000])
+@pytest.mark.parametrize("closed", [False, True])
+def test_nesting(depth: int, closed: bool, tmp_path: Path) -> None:
+    opened = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0" if closed else b""
+    for syntax in (EXPLICIT, IMPLICIT):
+        content = encoded(data_set(), syntax)
+        start = opened if syntax == EXPLICIT else opened.replace(b"SQ\0\0", b"")
+        at = content.index(b"\x20\0\x13\0")
+        seen = run(tmp_path, [content[:at] + start * depth + end * depth + content[at:]])
+        assert seen["walk"] == (closed and depth == 1)  # deeper ones are pydicom's, as far as Python can recurse
+        assert closed or seen["damaged"] + seen["no-pixels"] == 1
+
+
+def test_huge_lengths_allocate_nothing(tmp_path: Path) -> None:
+    """0xFFFFFFFE in the place of every four bytes of a header, one after the other."""
+    for syntax in (EXPLICIT, IMPLICIT):
+        content = encoded(data_set(), syntax)
+        huge = [content[:at] + b"\xfe\xff\xff\xff" + content[at + 4 :] for at in range(132, len(content) - 4)]
+        run(tmp_path, huge[:10])  # imports and compiled code are not what is measured
+        tracemalloc.start()
+        run(tmp_path, huge)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 32 << 20

@@ -54,7 +54,11 @@ def test_a_volume_is_chosen_by_uid_index_or_predicate(two: Path, call: Any) -> N
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("series", [None, 2, -3, "1.2.3", lambda entry: True, lambda entry: False], ids=str)
+@pytest.mark.parametrize(
+    "series",
+    [None, 2, -3, "1.2.3", lambda entry: True, lambda entry: False],
+    ids=["none", "2", "-3", "unknown-uid", "everything", "nothing"],
+)
 def test_what_names_none_or_several_is_an_error_that_lists_them(two: Path, call: Any, series: Any) -> None:
     with pytest.raises(SeriesSelectionError) as caught:
         call(two, series=series)
@@ -126,7 +130,7 @@ def test_files_that_cannot_be_read_are_a_warning(tmp_path: Path) -> None:
     skipped = fastdicom.scan(tmp_path).skipped
     assert [Path(item.path).name for item in skipped] == ["00006.dcm"]
     for call in (*CALLS, lambda source: fastdicom.write_zarr(source, tmp_path / "out.zarr")):
-        with pytest.warns(SkippedFilesWarning, match=r"1 files .*00006\.dcm") as caught:
+        with pytest.warns(SkippedFilesWarning, match=r"00006\.dcm") as caught:
             call(tmp_path)
         (warning,) = [w for w in caught if w.category is SkippedFilesWarning]
         assert Path(warning.filename).name == Path(__file__).name  # where the caller is, not inside of fastdicom

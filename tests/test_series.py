@@ -575,6 +575,15 @@ def test_orientations_are_merged_by_their_middle_whatever_comes_first() -> None:
         assert regular(shuffled(stack_table(axial(30), orientation), seed)).rows.shape == (30,)
 
 
+def test_radial_slices_are_a_volume_each_and_thousands_of_them_take_no_minutes() -> None:
+    turn = Rotation.from_rotvec(np.linspace(0, np.pi, 3000, endpoint=False)[:, None] * [0, 0, 1.0]).as_matrix()
+    table = stack_table(np.zeros((3000, 3)), np.concatenate([turn[:, :, 0], turn[:, :, 2]], axis=1))
+    start = time.process_time()
+    volumes, _ = found(shuffled(table, 0))
+    assert len(volumes) == 3000
+    assert time.process_time() - start < 10
+
+
 @pytest.mark.parametrize(("series", "slices", "times"), [(1, 100_000, 1), (1000, 100, 1), (20, 50, 100)])
 def test_grouping_and_sorting_100_000_rows_takes_less_than_a_second(series: int, slices: int, times: int) -> None:
     count = slices * times

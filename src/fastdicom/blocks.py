@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastdicom.codecs import decode_frame, read_native_frame
 from fastdicom.display import colour_to_display, gray_table, gray_to_display
 from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
-from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated
+from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated, read_only_frame
 from fastdicom.frames.base import DEFLATED
 from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
@@ -29,7 +29,7 @@ from fastdicom.types import ByteReader, PixelFormat
 __all__ = ["BlockStats", "Failure", "read_block"]
 
 Index = tuple[Any, ...]
-NATIVE = "native"
+NATIVE, RLE = "native", "fastdicom.rle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,8 @@ class _Worker:
         self.failures = failures
         self.decoded: tuple[tuple[int, int], NDArray[Any]] | None = None  # last frame that holds several tiles
         self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
+        # The rescale kernel clears the bits above Bits Stored on its way: no pass of its own for that.
+        self.unmasked = [replace(fmt, bits_stored=fmt.bits_allocated) for fmt in plan.formats]
         self.tables: dict[tuple[Any, ...], NDArray[Any]] = {}
 
     def run(self, targets: Sequence[NDArray[Any]]) -> None:
@@ -249,7 +251,6 @@ class _Worker:
         decoder = self.plan.decoders[record.format]
         started = perf_counter_ns()
         if decoder == NATIVE and not is_encapsulated(fmt.transfer_syntax_uid):
-            # The rescale kernel clears the bits above High Bit on its way: no pass of its own for that.
             mask = not self._is_rescaled(fmt, record)
             read_native_frame(
                 reader, fmt, planned.location, frame, out, rows=rows, mask=mask, path=planned.locator
@@ -258,9 +259,12 @@ class _Worker:
             self.stats.bytes_read += out.nbytes
             self.stats.count_decoder(decoder, 0)
             return
-        found = _frame_index(reader, planned, fmt)
-        data = read_encapsulated(reader, found, frame, path=planned.locator)
+        data = read_only_frame(reader, planned.location, path=planned.locator)
+        if data is None:
+            data = read_encapsulated(reader, _frame_index(reader, planned, fmt), frame, path=planned.locator)
         read = perf_counter_ns()
+        if decoder == RLE and self._is_rescaled(fmt, record):
+            fmt = self.unmasked[record.format]
         decode_frame(decoder, data, fmt, out, path=planned.locator, frame=frame, level=self.plan.level)
         done = perf_counter_ns()
         self.stats.read_ns += read - started

@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom.cache import read_with_cache
 from fastdicom.errors import FastDicomError, PixelDataError
 from fastdicom.execution import check_workers, run_tasks
 from fastdicom.headers import HeaderTable, read_headers
@@ -278,6 +279,7 @@ def scan(
     scheduler: Any = None,
     workers: int | None = None,
     progress: ProgressArgument = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Catalog:
     """Read the headers of a source and find the volumes in it.
 
@@ -291,6 +293,9 @@ def scan(
     workers : int, optional
         None: one a core.
     progress : bool or callable (done, total), default False
+    cache : path, optional
+        A file that keeps the headers (``.npz``, plain NumPy arrays): the next scan with it reads only files whose size
+        or modification time changed. It names no patient, but its UIDs and descriptions do name studies.
 
     Returns
     -------
@@ -304,7 +309,8 @@ def scan(
     """
     policy = policy or GeometryPolicy()
     files, unlisted = discover(source)
-    table = _read_all(files, scheduler, check_workers(workers), progress)
+    read = partial(_read_all, scheduler=scheduler, workers=check_workers(workers), progress=progress)
+    table = read(files) if cache is None else read_with_cache(files, cache, read)
     table, copies = _without_copies(table)
     table.columns["problem"] = pixel_problems(table)
     found, dropped = find_volumes(table, policy)
@@ -313,7 +319,7 @@ def scan(
     return Catalog(entries, skipped, table, policy, len(files) + len(unlisted))
 
 
-def _read_all(files: Sequence[FileRef], scheduler: Any, workers: int, progress: ProgressArgument) -> HeaderTable:
+def _read_all(files: Sequence[FileRef], *, scheduler: Any, workers: int, progress: ProgressArgument) -> HeaderTable:
     batches = _batches(files, workers)
     sizes = [len(batch) for batch in batches]
     with progress_bar(progress, "scan", len(files), "files") as advance:

@@ -73,6 +73,10 @@ class Skipped:
     reason: str
 
 
+_UNSIGNED = {bits: np.dtype(f"u{bits // 8}") for bits in (8, 16, 32, 64)}
+_SIGNED = {bits: np.dtype(f"i{bits // 8}") for bits in (8, 16, 32, 64)}
+
+
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
     """How the pixels of a frame are stored: all that a decoder must know (PS3.3 C.7.6.3)."""
@@ -98,9 +102,9 @@ class PixelFormat:
         if self.pixel_keyword == "DoubleFloatPixelData":
             return np.dtype(np.float64)
         if self.bits_allocated == 1:
-            return np.dtype(np.uint8)
-        kind = "i" if self.pixel_representation else "u"
-        return np.dtype(f"{kind}{max(1, self.bits_allocated // 8)}")
+            return _UNSIGNED[8]
+        kinds = _SIGNED if self.pixel_representation else _UNSIGNED
+        return kinds.get(self.bits_allocated // 8 * 8, kinds[8])  # other widths are refused before this matters
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -25,9 +25,10 @@ SHORT_NOTE = 60
 @path_argument
 @policy_options
 @running_options
+@click.option("--cache", type=click.Path(dir_okay=False), help="Keep the headers in this file for the next scan.")
 @click.option("--verbose", "-v", is_flag=True, help="List every skipped file.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
-def scan(path: str, as_json: bool, verbose: bool, **options: Any) -> int:
+def scan(path: str, as_json: bool, verbose: bool, cache: str | None, **options: Any) -> int:
     """List the volumes in PATH, one line each, and the files that are in none.
 
     \b
@@ -44,6 +45,7 @@ def scan(path: str, as_json: bool, verbose: bool, **options: Any) -> int:
         scheduler=parse_scheduler(options["scheduler"]),
         workers=options["workers"],
         progress=not as_json,
+        cache=cache,
     )
     if as_json:
         click.echo(catalog.to_json())

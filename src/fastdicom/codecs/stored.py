@@ -30,7 +30,7 @@ def mask_unused_bits_inplace(frame: NDArray[Any], shift: int) -> None:
     if shift <= 0:
         return
     if frame.dtype.kind == "u":
-        np.bitwise_and(frame, frame.dtype.type(np.iinfo(frame.dtype).max >> shift), out=frame)
+        np.bitwise_and(frame, frame.dtype.type((1 << 8 * frame.itemsize - shift) - 1), out=frame)
     else:
         np.left_shift(frame, shift, out=frame)
         np.right_shift(frame, shift, out=frame)

@@ -2,7 +2,7 @@
 
 from fastdicom.frames.base import is_encapsulated, read_exactly
 from fastdicom.frames.deflated import inflate
-from fastdicom.frames.encapsulated import FrameIndex, index_frames, read_encapsulated
+from fastdicom.frames.encapsulated import FrameIndex, index_frames, read_encapsulated, read_only_frame
 from fastdicom.frames.native import native_bit_offset, native_frame_span, read_native_into
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "read_encapsulated",
     "read_exactly",
     "read_native_into",
+    "read_only_frame",
 ]

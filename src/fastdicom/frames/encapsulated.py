@@ -18,6 +18,8 @@ from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 ITEM = b"\xfe\xff\x00\xe0"
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 HEADER_NBYTES = 8
+_ITEM_HEADER = struct.Struct("<II")
+_ITEM_TAG, _DELIMITER_TAG = 0xE000FFFE, 0xE0DDFFFE
 _CHECKED_ITEMS = 256
 """Table entries whose item header is looked at while indexing: on a remote file each costs a round trip."""
 
@@ -126,6 +128,7 @@ def index_frames(
     Source: DICOM PS3.5 A.4.
     """
     count = max(1, location.number_of_frames)
+    only = 0 if count == 1 else None
     limit = reader.size if reader.size >= 0 else 1 << 62  # a remote file may not say
     if location.length >= 0:  # not allowed for encapsulated data, but seen: the items are there all the same
         limit = min(limit, location.offset + location.length)
@@ -136,6 +139,7 @@ def index_frames(
             f"{head[:4].hex(' ') or 'nothing'}), so they are not encapsulated as the transfer syntax says. "
             "Correct the Transfer Syntax UID or copy the file again from its origin.",
             path,
+            only,
         )
     (table_nbytes,) = struct.unpack_from("<I", head, 4)
     first = location.offset + HEADER_NBYTES + table_nbytes
@@ -144,6 +148,7 @@ def index_frames(
             f"The Basic Offset Table claims {table_nbytes} bytes at offset {location.offset}, beyond the end of the "
             f"data at {limit}. The file is truncated or damaged; copy it again from its origin.",
             path,
+            only,
         )
     offsets = _extended_table(reader, location, count)
     index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "extended")
@@ -153,6 +158,39 @@ def index_frames(
     if index is not None:
         return index
     return _index_from_items(reader, first, limit, count, fmt, path)
+
+
+READ_AHEAD_NBYTES = 1 << 26
+
+
+def read_only_frame(reader: ByteReader, location: PixelLocation, *, path: str = "") -> memoryview | None:
+    """The code stream of a file with one frame, by one read of all that follows the start of its pixel data.
+
+    Returns
+    -------
+    memoryview of bytes, or None where the items are not plainly an offset table, fragments and a delimiter, or the
+    rest of the file is large: then `index_frames` and `read_encapsulated` find what is there or say what is wrong.
+    """
+    rest = reader.size - location.offset
+    if location.number_of_frames != 1 or not 2 * HEADER_NBYTES < rest <= READ_AHEAD_NBYTES or location.length >= 0:
+        return None
+    data = memoryview(reader.read_at(location.offset, rest))
+    parts: list[memoryview] = []
+    position, end = 0, len(data) - HEADER_NBYTES
+    while position <= end:
+        tag, length = _ITEM_HEADER.unpack_from(data, position)
+        position += HEADER_NBYTES
+        if tag != _ITEM_TAG:
+            # Fragments after the first item, which is the offset table.
+            whole = tag == _DELIMITER_TAG and len(parts) > 1 and any(len(part) for part in parts[1:])
+            if not whole:
+                return None
+            return parts[1] if len(parts) == 2 else memoryview(b"".join(parts[1:]))
+        if length > len(data) - position:
+            return None
+        parts.append(data[position : position + length])
+        position += length
+    return None
 
 
 def _extended_table(reader: ByteReader, location: PixelLocation, count: int) -> NDArray[np.int64] | None:
@@ -224,6 +262,7 @@ def _index_from_items(
             f"The pixel data at offset {first} hold no fragment: {items.problem or 'the sequence is empty'}. "
             "The file is truncated or damaged; copy it again from its origin.",
             path,
+            0 if count == 1 else None,
         )
     if count == 1 and not items.cut:
         return FrameIndex(start[:1], stop[-1:], "single", items.problem)

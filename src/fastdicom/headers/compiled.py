@@ -162,12 +162,3 @@ def gather_binary(values, rows, column, at, length, size, out, present):
         present[i] = n
         for k in range(n * size):
             out[i, k] = values[at[rows[i], column] + k]
-
-
-@kernel("void(const(int64[:, ::1]), const(int64[:, ::1]), const(int64[::1]), int64, int64[:, ::1])")
-def gather_spans(offset, length, rows, column, out):
-    """File offset and length of each value; (-1, 0) where it is absent."""
-    for i in range(len(rows)):
-        n = length[rows[i], column]
-        out[i, 0] = offset[rows[i], column] if n >= 0 else np.int64(-1)
-        out[i, 1] = max(n, 0)

@@ -63,9 +63,9 @@ def columns_of_walk(walk: Walk, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     columns = {}
     for index, (column, count) in enumerate(zip(COLUMNS, counts.tolist(), strict=True)):
         if column.kind == "span":
-            spans = np.empty((n, 2), dtype=np.int64)
-            compiled.gather_spans(walk.offset, walk.length, rows, index, spans)
-            columns[column.name] = spans
+            length = walk.length[rows, index]
+            offset = np.where(length >= 0, walk.offset[rows, index], -1)
+            columns[column.name] = np.stack([offset, np.maximum(length, 0)], axis=1)
         elif column.kind == "flag":
             length = walk.length[rows, index]
             columns[column.name] = (length != 0) & (length != -1)

@@ -24,7 +24,8 @@ LARGEST_BLOCK = 1 << 20
 _SAMPLE = 8
 _AT_ONCE = 64
 _OWN_SCHEMES = ("zip://", "object://")
-_HAS_POSIX = os.name == "posix"
+# The functions of the C library can be called from compiled code only.
+_HAS_POSIX = os.name == "posix" and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 _local = threading.local()
 

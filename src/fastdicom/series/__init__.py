@@ -17,6 +17,9 @@ from fastdicom.types import GeometryPolicy, Skipped
 
 __all__ = ["Dimension", "FoundVolume", "find_volumes", "spacing_tolerance"]
 
+MANY = 16
+"""A series of more volumes (radial slices, say) is not a volume with remnants."""
+
 FEW = 0.2
 """A group with fewer frames than this part of the largest of its series is a remnant that the others should name."""
 
@@ -54,10 +57,12 @@ def _with_remnants(table: HeaderTable, volumes: Sequence[FoundVolume]) -> list[F
         by_series.setdefault(bytes(table["series_instance_uid"][volume.used_rows[0]]), []).append(volume)
     told = []
     for volume in volumes:
-        others = [v for v in by_series[bytes(table["series_instance_uid"][volume.used_rows[0]])] if v is not volume]
+        together = by_series[bytes(table["series_instance_uid"][volume.used_rows[0]])]
         count = len(volume.used_rows)
         few = [
-            v for v in others if len(v.used_rows) <= max(1, FEW * count) and v.rows.shape[-1] < volume.rows.shape[-1]
+            other
+            for other in (together if len(together) <= MANY else ())
+            if len(other.used_rows) <= max(1, FEW * count) and other.rows.shape[-1] < volume.rows.shape[-1]
         ]
         told.append(replace(volume, notes=(*volume.notes, *(_remnant_note(table, volume, v) for v in few))))
     return told

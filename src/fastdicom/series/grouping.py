@@ -87,17 +87,19 @@ def merge_close(values: NDArray[np.float64], tolerance: float) -> Codes:
     known = np.where(np.isfinite(values), values, 1e30)  # NaN: far from all but other NaN
     distinct, inverse = np.unique(known, axis=0, return_inverse=True)
     cluster_of = np.full(len(distinct), -1, dtype=np.int64)
-    for cluster in range(len(distinct)):
-        free = cluster_of < 0
-        if not free.any():
-            break
-        seed = distinct[np.argmax(free)]
+    # Distinct rows are sorted by their first number: a cluster lies in a window of it.
+    ends = np.searchsorted(distinct[:, 0], distinct[:, 0] + 2 * tolerance, side="right")
+    for first, end in enumerate(ends):
+        if cluster_of[first] >= 0:
+            continue
+        seed, window = distinct[first], distinct[first:end]
+        free = cluster_of[first:end] < 0
         # The first free row lies at the rim of its cluster: look from the middle of all that may belong to it.
-        near = distinct[free & (np.abs(distinct - seed) <= 2 * tolerance).all(axis=1)]
+        near = window[free & (np.abs(window - seed) <= 2 * tolerance).all(axis=1)]
         centre = (near.min(axis=0) + near.max(axis=0)) / 2
         if (np.abs(seed - centre) > tolerance).any():
             centre = seed
-        cluster_of[free & (np.abs(distinct - centre) <= tolerance).all(axis=1)] = cluster
+        cluster_of[first:end][free & (np.abs(window - centre) <= tolerance).all(axis=1)] = first
     return cluster_of[inverse.ravel()]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import threading
-import zipfile
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -91,6 +90,8 @@ def _index(archive: str, reader: ByteReader) -> dict[str, _Member]:
         if key in _indexes:
             _indexes.move_to_end(key)
             return _indexes[key]
+    import zipfile  # slow to import, and seldom needed
+
     try:
         with zipfile.ZipFile(ReaderFile(reader)) as file:
             index = {

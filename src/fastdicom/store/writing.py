@@ -55,6 +55,8 @@ __all__ = ["StoreReport", "WriteReport", "write_volume", "write_zarr"]
 
 BlockReader = Callable[[tuple[slice, ...], "list[Failure] | None"], NDArray[Any]]
 ARRAY = "0"
+SHARDS_AT_ONCE = 4
+"""Tasks that `max_memory` leaves room for, as far as shards can be made smaller."""
 COPIES_A_SHARD = 3
 """Arrays of a shard's size that one task holds at once: the voxels, Zarr's chunks of them, the compressed bytes."""
 
@@ -303,7 +305,8 @@ def _fit_memory(volume: Volume, settings: _Settings) -> tuple[Grid, int]:
     workers = settings.workers
     shard_bytes = SHARD_BYTES
     if settings.max_memory is not None:
-        shard_bytes = max(1, min(shard_bytes, settings.max_memory // (COPIES_A_SHARD * workers)))
+        # Not by the number of workers: another machine must be able to continue this store.
+        shard_bytes = max(1, min(shard_bytes, settings.max_memory // (COPIES_A_SHARD * SHARDS_AT_ONCE)))
     itemsize = volume.dtype.itemsize
     grid = choose_grid(volume.shape, volume.dims, itemsize, settings.chunks, settings.shards, shard_bytes)
     if settings.max_memory is not None and not is_client(settings.scheduler):
