@@ -18,8 +18,8 @@ ORDER = (
     # decide
     "series", "progress", "execution", "cache", "catalog", "selection", "quantities", "plan",
     # produce
-    "frames", "codecs", "kernels", "first_frames", "levels", "luts", "scaling", "first_frames", "planner", "display", "region",
-    "blocks", "prepare", "processes", "process_worker",
+    "frames", "codecs", "kernels", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
+    "region", "blocks", "prepare", "processes", "process_worker",
     # deliver
     "metadata", "volume", "exports", "regular", "nifti", "store", "loading",
     # show

@@ -148,28 +148,23 @@ def test_a_worker_that_dies_is_an_error_and_the_next_load_works(
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_worker_that_dies_in_the_middle_of_a_block(series: Path, memory: Path, tmp_path: Path) -> None:
-    """Killed from outside while it reads a named pipe that nobody fills: what the out-of-memory killer does."""
-    from fastdicom.planner import PlanOptions, build_plan
+def test_a_worker_that_dies_in_the_middle_of_a_block(
+    series: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed from outside after it was given its order: what the out-of-memory killer does."""
+    send = processes.send
 
-    plan = build_plan(fastdicom.scan(series).volumes[0], PlanOptions())
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    files = tuple(replace(f, locator=str(pipe), size=-1) if k == 5 else f for k, f in enumerate(plan.files))
-    stuck = replace(plan, files=files)
+    def shot(stream: Any, message: Any) -> None:
+        (worker,) = children()
+        if message[0] == "block":
+            os.kill(worker, signal.SIGSTOP)
+        send(stream, message)
+        if message[0] == "block":
+            os.kill(worker, signal.SIGKILL)
 
-    def shoot() -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline and not (alive := children()):
-            time.sleep(0.05)
-        time.sleep(1.0)
-        os.kill(alive[0], signal.SIGKILL)
-
-    gun = threading.Thread(target=shoot)
-    gun.start()
+    monkeypatch.setattr(processes, "send", shot)
     with pytest.raises(DecodeError, match="status -9"):
-        processes.fill_from_processes(stuck, [(slice(0, 12),)], 1, lambda _: None)
-    gun.join()
+        fastdicom.load_volume(series, scheduler="processes", workers=1)
     assert children() == []
     assert list(memory.iterdir()) == []
 

@@ -137,7 +137,7 @@ class _Worker:
         self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
         # The rescale kernel clears the bits above Bits Stored on its way: no pass of its own for that.
         self.unmasked = [replace(fmt, bits_stored=fmt.bits_allocated) for fmt in plan.formats]
-        self.tables: dict[tuple[Any, ...], NDArray[Any]] = {}
+        self.tables: dict[tuple[Any, ...], Any] = {}
 
     def run(self, targets: Sequence[NDArray[Any]]) -> None:
         if not targets or targets[0].size == 0:
@@ -300,22 +300,30 @@ class _Worker:
             else:
                 padding_mask(stored, record.padding_first, record.padding_last, target)
         elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1:
-            apply_table(stored, self._modality_table(fmt, record), target)
+            table, beyond = self._modality_table(fmt, record)
+            if beyond is not None:
+                containers = stored.view(f"u{stored.dtype.itemsize}")
+                _refuse_lost(int(beyond[containers].sum()), plan, record, planned)
+            apply_table(stored, table, target)
         elif record.mapping >= 0:
             _copy_exactly(plan.mappings[record.mapping].apply(stored), target, planned)
         elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
             _copy_exactly(stored, target, planned)
         self.stats.values_ns += perf_counter_ns() - started
 
-    def _modality_table(self, fmt: PixelFormat, record: SliceRecord) -> NDArray[Any]:
+    def _modality_table(self, fmt: PixelFormat, record: SliceRecord) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """What each container becomes, and which of them the dtype cannot hold (None: it holds all)."""
         key = ("modality", record.format, record.modality_lut)
         if key not in self.tables:
             lut = self.plan.luts[record.modality_lut]
-            domain = container_values(
-                fmt.stored_dtype, fmt.bits_stored, fmt.bits_stored - 1, fmt.pixel_representation == 1
-            )
-            self.tables[key] = lut_at(domain, lut.first_mapped, lut.values).astype(self.plan.dtype)
-        return self.tables[key]
+            signed = fmt.pixel_representation == 1
+            domain = container_values(fmt.stored_dtype, fmt.bits_stored, fmt.bits_stored - 1, signed)
+            values = lut_at(domain, lut.first_mapped, lut.values)
+            table = values.astype(self.plan.dtype)
+            beyond = table.astype(np.float64) != values
+            self.tables[key] = (table, beyond if beyond.any() else None)
+        found: tuple[NDArray[Any], NDArray[np.bool_] | None] = self.tables[key]
+        return found
 
     def _display(self, stored: NDArray[Any], fmt: PixelFormat, record: SliceRecord, target: NDArray[Any]) -> None:
         plan = self.plan
@@ -362,13 +370,17 @@ def _runs(files: NDArray[Any], order: NDArray[np.int64]) -> Iterator[tuple[int, 
 
 def _check_unchanged(planned: PlannedFile, reader: ByteReader) -> None:
     if planned.size >= 0 and reader.size >= 0 and reader.size != planned.size:
-        raise FileChangedError(
-            f"{planned.locator} has {reader.size} bytes; it had {planned.size} when it was scanned. "
-            "Scan the source again.",
-            path=planned.locator,
-            expected=planned.size,
-            found=reader.size,
-        )
+        how = f"has {reader.size} bytes; it had {planned.size} when it was scanned"
+    elif planned.mtime_ns and getattr(reader, "mtime_ns", 0) not in (0, planned.mtime_ns):
+        how = "was written again since it was scanned"
+    else:
+        return
+    raise FileChangedError(
+        f"{planned.locator} {how}. Scan the source again.",
+        path=planned.locator,
+        expected=planned.size,
+        found=reader.size,
+    )
 
 
 _INDEX_CACHE: OrderedDict[tuple[Any, ...], FrameIndex] = OrderedDict()

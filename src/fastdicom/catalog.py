@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.cache import read_with_cache
-from fastdicom.errors import FastDicomError, PixelDataError
+from fastdicom.errors import FastDicomError, PixelDataError, UsageError
 from fastdicom.execution import check_workers, run_tasks
 from fastdicom.headers import HeaderTable, read_headers
 from fastdicom.headers.problems import pixel_problems
@@ -272,6 +272,16 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def check_policy(policy: Any) -> GeometryPolicy | None:
+    """The `policy` argument, or a UsageError that says what it must be."""
+    if policy is None or isinstance(policy, GeometryPolicy):
+        return policy
+    raise UsageError(
+        f"policy={policy!r} is no GeometryPolicy. Pass for example fastdicom.GeometryPolicy(gaps='fill').",
+        argument="policy",
+    )
+
+
 def scan(
     source: Any,
     *,
@@ -307,7 +317,7 @@ def scan(
     SourceNotFoundError
         The source does not exist.
     """
-    policy = policy or GeometryPolicy()
+    policy = check_policy(policy) or GeometryPolicy()
     files, unlisted = discover(source)
     read = partial(_read_all, scheduler=scheduler, workers=check_workers(workers), progress=progress)
     table = read(files) if cache is None else read_with_cache(files, cache, read)

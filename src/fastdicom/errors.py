@@ -35,6 +35,7 @@ __all__ = [
     "UnsupportedTransferSyntaxError",
     "UsageError",
     "ValuesError",
+    "WorkerError",
 ]
 
 
@@ -128,6 +129,10 @@ class MissingDependencyError(FastDicomError, ImportError):
 
 class ValuesError(FastDicomError, ValueError):
     """The asked-for values (modality, SUV, window, dtype) cannot be computed from this series."""
+
+
+class WorkerError(FastDicomError, RuntimeError):
+    """Worker processes could not be started, or ended before their work did."""
 
 
 class InvalidStoreError(FastDicomError, ValueError):

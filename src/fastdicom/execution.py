@@ -6,12 +6,14 @@ costs about half a millisecond a task.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from fastdicom.errors import UsageError
+from fastdicom.errors import UsageError, WorkerError
 
 __all__ = ["available_cores", "check_scheduler", "check_workers", "is_client", "run_tasks"]
 
@@ -47,9 +49,13 @@ def check_workers(workers: Any) -> int:
     """Number of workers: as asked, or one a core."""
     if workers is None:
         return available_cores()
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+    try:
+        count = 0 if isinstance(workers, bool) else operator.index(workers)
+    except TypeError:
+        count = 0
+    if count < 1:
         raise UsageError(f"workers={workers!r} is not a number of workers. Use 1 or more.", argument="workers")
-    return workers
+    return count
 
 
 def run_tasks(
@@ -129,7 +135,13 @@ def _run_local(
             on_result(key[1])
 
     with Callback(posttask=finished) if on_result is not None else nullcontext():
-        return list(get(graph, [("task", index) for index in range(len(items))], num_workers=workers))
+        try:
+            return list(get(graph, [("task", index) for index in range(len(items))], num_workers=workers))
+        except BrokenExecutor as error:
+            raise WorkerError(
+                "The worker processes of Dask ended before their work did. They import the program that started them: "
+                "in a script, put the call below `if __name__ == '__main__':`. Or pass scheduler='threads'."
+            ) from error
 
 
 def _run_on_client(

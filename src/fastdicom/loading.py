@@ -19,6 +19,7 @@ from fastdicom.prepare import default_chunks, make_plan, z_blocks
 from fastdicom.processes import NoWorkersError, fill_from_processes, running_workers
 from fastdicom.progress import ProgressArgument, progress_bar
 from fastdicom.selection import SeriesArgument, entry_of
+from fastdicom.sources import OBJECT_SCHEME
 from fastdicom.store.reading import is_store, open_store
 from fastdicom.types import GeometryPolicy
 from fastdicom.volume import Volume
@@ -33,7 +34,7 @@ def load_volume(
     source: Any,
     *,
     series: SeriesArgument = None,
-    values: str = "modality",
+    values: str | None = None,
     window: Any = None,
     dtype: DTypeLike | None = None,
     policy: GeometryPolicy | None = None,
@@ -54,7 +55,8 @@ def load_volume(
     series : str, int or callable, optional
         SeriesInstanceUID, index into ``scan(source).volumes``, or a predicate over them; needed where the source
         holds several volumes.
-    values : {"modality", "stored", "display", "suv", "real_world", "real_world:LABEL", "philips"}
+    values : {"modality", "stored", "display", "suv", "real_world", "real_world:LABEL", "philips"}, optional
+        None: "modality"; of a Zarr store, what it holds.
         After rescale or Modality LUT (HU, ...); as decoded, equal to pydicom's ``pixel_array``; uint8 after window
         and palette; PET body-weight SUV in g/ml; after the Real World Value Mapping (the one with this label or unit,
         where there are several; NaN where a stored value is not mapped); Philips' floating point values, whose
@@ -101,6 +103,7 @@ def load_volume(
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r} is not known. Use 'raise' or 'report'.", argument="errors")
     if is_store(source):
+        _only_for_dicom(series=series, policy=policy, decoder=decoder, errors=errors)
         stored = _from_store(source, values=values, dtype=dtype, window=window, level=level)
         return stored.compute(**_dask_options(scheduler, count))
     entry = entry_of(
@@ -108,7 +111,7 @@ def load_volume(
     )  # fmt: skip
     report = errors == "report"
     options = PlanOptions(
-        values=values, window=window, dtype=dtype, decoder=decoder, level=level, ignore_errors=report
+        values=values or "modality", window=window, dtype=dtype, decoder=decoder, level=level, ignore_errors=report
     )  # fmt: skip
     plan = make_plan(entry, options)
     failures: list[Failure] | None = [] if report else None
@@ -120,7 +123,7 @@ def open_volume(
     source: Any,
     *,
     series: SeriesArgument = None,
-    values: str = "modality",
+    values: str | None = None,
     window: Any = None,
     dtype: DTypeLike | None = None,
     policy: GeometryPolicy | None = None,
@@ -146,12 +149,14 @@ def open_volume(
         With a dask.array.Array; ``volume.compute()`` gives what `load_volume` gives.
     """
     if is_store(source):
+        _only_for_dicom(series=series, policy=policy, decoder=decoder)
         volume = _from_store(source, values=values, dtype=dtype, window=window, level=level)
         return volume if chunks is None else replace(volume, array=volume.array.rechunk(chunks))
     entry = entry_of(
         source, series=series, policy=policy, scheduler=scheduler, workers=workers, progress=progress
     )  # fmt: skip
-    plan = make_plan(entry, PlanOptions(values=values, window=window, dtype=dtype, decoder=decoder, level=level))
+    options = PlanOptions(values=values or "modality", window=window, dtype=dtype, decoder=decoder, level=level)
+    plan = make_plan(entry, options)
     return Volume.of(entry, plan, lazy_array(plan, chunks=chunks))
 
 
@@ -159,16 +164,34 @@ def lazy_array(plan: VolumePlan, *, chunks: Any = None) -> Any:
     """The voxels of a plan as a dask.array.Array; None: the default chunks."""
     import dask.array as da
 
+    try:
+        cut = da.core.normalize_chunks(default_chunks(plan) if chunks is None else chunks, plan.shape, dtype=plan.dtype)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"chunks={chunks!r} does not cut an array of shape {plan.shape}: {error}. Pass one size an axis.",
+            argument="chunks",
+        ) from error
     return da.from_array(
         LazyBlocks(plan),
-        chunks=default_chunks(plan) if chunks is None else chunks,
+        chunks=cut,
         name=f"fastdicom-{plan.fingerprint[:32]}-{chunks}",
         meta=np.empty((0,) * len(plan.shape), dtype=plan.dtype),
         asarray=False,
     )
 
 
-def _from_store(source: Any, *, values: str, dtype: Any, window: Any, level: int) -> Volume:
+def _only_for_dicom(**arguments: Any) -> None:
+    """Refuse arguments that a store cannot follow: what it holds was decided when it was written."""
+    defaults = {"decoder": "auto", "errors": "raise"}
+    for name, value in arguments.items():
+        if value != defaults.get(name):
+            raise UsageError(
+                f"{name}={value!r} is for DICOM files; the source is a Zarr store of one volume. Leave {name}= out.",
+                argument=name,
+            )
+
+
+def _from_store(source: Any, *, values: str | None, dtype: Any, window: Any, level: int) -> Volume:
     """A store as it is: what it holds was decided when it was written."""
     if level:
         raise UsageError(
@@ -177,7 +200,7 @@ def _from_store(source: Any, *, values: str, dtype: Any, window: Any, level: int
             argument="level",
         )
     volume = open_store(source)
-    if values not in (volume.values, "modality") or window is not None:
+    if values not in (volume.values, None) or window is not None:
         raise UsageError(
             f"The store holds values={volume.values!r}, which cannot be turned into values={values!r}, "
             f"window={window!r}. Convert the DICOM files again with these arguments.",
@@ -223,6 +246,8 @@ def load_array(
     failures: list[Failure] | None = None,
 ) -> NDArray[Any]:
     """Every voxel of a plan in one array."""
+    if scheduler == "processes" or is_client(scheduler):
+        _refuse_objects(plan, scheduler)
     blocks = z_blocks(plan, workers)
     frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
     with progress_bar(progress, "load", sum(frames), "frames") as advance:
@@ -263,8 +288,25 @@ def _in_processes(plan: VolumePlan, scheduler: Any, workers: int) -> bool:
     """
     if scheduler is not None or releases_gil(plan):
         return bool(scheduler == "processes")
+    if _objects_of(plan):
+        return False
     pixels = int(np.prod(plan.shape, dtype=np.int64))
     return workers > 1 and (running_workers() > 0 or pixels > PIXELS_WORTH_A_PROCESS)
+
+
+def _objects_of(plan: VolumePlan) -> list[str]:
+    """Files of the plan that are file objects of this process, which no other can read."""
+    return [planned.locator for planned in plan.files if planned.locator.startswith(OBJECT_SCHEME)]
+
+
+def _refuse_objects(plan: VolumePlan, scheduler: Any) -> None:
+    objects = _objects_of(plan)
+    if objects:
+        raise UsageError(
+            f"{len(objects)} of {len(plan.files)} files are file objects, which only this process can read, not "
+            f"scheduler={scheduler!r}. Use scheduler='threads', or write them to files.",
+            argument="scheduler",
+        )
 
 
 def _block_task(plan: VolumePlan, report: bool, index: tuple[Any, ...]) -> tuple[NDArray[Any], list[Failure]]:

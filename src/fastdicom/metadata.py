@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -78,11 +77,10 @@ class SeriesRecord:
         from fastdicom.luts import read_dataset
 
         if plan is None:
-            return MappingProxyType(dict(self.stored_attributes or {}))
+            return dict(self.stored_attributes or {})
         dataset = read_dataset(plan.files[0].locator)
         with quiet_pydicom():
-            found = {keyword: plain(dataset.get(keyword)) for keyword in SERIES_KEYWORDS if keyword in dataset}
-        return MappingProxyType(found)
+            return {keyword: plain(dataset.get(keyword)) for keyword in SERIES_KEYWORDS if keyword in dataset}
 
 
 def plain(value: Any) -> Any:

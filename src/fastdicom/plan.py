@@ -47,7 +47,7 @@ SLICE_DTYPE = np.dtype(
         ("center", np.float64),  # window of values="display"; NaN: none
         ("width", np.float64),
         ("mapping", np.int16),  # index into VolumePlan.mappings, or -1
-        ("padding_first", np.float64),  # stored values that are padding, both ends included; NaN: none
+        ("padding_first", np.float64),  # Pixel Padding Value and Range Limit, as stored values; NaN: none
         ("padding_last", np.float64),
     ]
 )
@@ -262,7 +262,16 @@ def resolve_dtype(
         What the caller asked for; None chooses. An explicit dtype is checked for every value while loading.
     """
     if dtype is not None:
-        asked = np.dtype(dtype)
+        try:
+            asked = np.dtype(dtype)
+        except TypeError as error:
+            raise UsageError(
+                f"dtype={dtype!r} is no NumPy dtype. Use an integer dtype, float32 or float64.", argument="dtype"
+            ) from error
+        if values == "display" and asked != np.uint8:
+            raise UsageError(
+                f"values='display' is uint8, not {asked.name}. Leave dtype= out, or load 'modality'.", argument="dtype"
+            )
         if asked.kind not in "iuf" or asked.itemsize > 8 or (asked.kind == "f" and asked.itemsize < 4):
             raise UsageError(
                 f"dtype={asked.name!r} cannot hold voxels. Use an integer dtype, float32 or float64.", argument="dtype"
@@ -287,8 +296,14 @@ def _modality_dtype(fmt: PixelFormat, slices: NDArray[Any], luts: tuple[Lut, ...
     if fmt.stored_dtype.kind == "f":
         double = fmt.stored_dtype == np.float64
         return np.dtype(np.float64 if double and _is_identity(used) else np.float32)
-    if (used["modality_lut"] >= 0).any():
-        return np.result_type(*{np.dtype(np.uint8 if luts[k].bits <= 8 else np.uint16) for k in used["modality_lut"]})
+    with_table = used["modality_lut"] >= 0
+    if with_table.any():
+        numbers = np.unique(used["modality_lut"][with_table]).tolist()
+        of_tables = np.result_type(*{np.dtype(np.uint8 if luts[k].bits <= 8 else np.uint16) for k in numbers})
+        if with_table.all():
+            return of_tables
+        of_others = _modality_dtype(fmt, used[~with_table], luts)
+        return np.dtype(np.float32) if of_others.kind == "f" else np.result_type(of_tables, of_others)
     if _is_identity(used) and fmt.stored_dtype == np.uint8:
         return np.dtype(np.uint8)
     pairs = {(float(s), float(i)) for s, i in zip(used["slope"], used["intercept"], strict=True)}
@@ -318,8 +333,10 @@ def resolve_window(window: Any, functions: str = "LINEAR") -> Window | int | str
     """
     if window is None or isinstance(window, Window):
         return window
-    if isinstance(window, str) and window == "auto":
-        return "auto"
+    if isinstance(window, str):
+        if window == "auto":
+            return "auto"
+        window = [window]  # the letters of a text are no numbers
     if isinstance(window, (int, np.integer)) and not isinstance(window, bool):
         return int(window)
     try:
@@ -344,19 +361,21 @@ def resolve_window(window: Any, functions: str = "LINEAR") -> Window | int | str
 
 
 def parse_windows(center: bytes, width: bytes) -> list[tuple[float, float]]:
-    """The windows of a header: Window Center and Window Width are lists of equal length (PS3.3 C.11.2.1.2.1)."""
+    """The windows of a header: Window Center and Window Width are lists of equal length (PS3.3 C.11.2.1.2.1).
 
-    def numbers(raw: bytes) -> list[float]:
-        found = []
-        for part in raw.split(b"\\"):
-            try:
-                found.append(float(part))
-            except ValueError:
-                found.append(float("nan"))
-        return found
+    A pair that is no window (a word, a width of 0) is (NaN, NaN), so that the others keep their number.
+    """
 
-    pairs = zip(numbers(center), numbers(width), strict=False)
-    return [(c, w) for c, w in pairs if np.isfinite(c) and np.isfinite(w) and w > 0]
+    def number(text: bytes) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            return float("nan")
+
+    if not center.strip(b" \0") or not width.strip(b" \0"):
+        return []
+    pairs = [(number(c), number(w)) for c, w in zip(center.split(b"\\"), width.split(b"\\"), strict=False)]
+    return [(c, w) if np.isfinite([c, w]).all() and w > 0 else (float("nan"), float("nan")) for c, w in pairs]
 
 
 def resolve_units(modality: str, rescale_type: str, units: str, values: Values, rescaled: bool) -> str:

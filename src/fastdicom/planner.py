@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.catalog import CatalogEntry
+from fastdicom.certainty import check_rescale, one_voi_function, shifted_bits
 from fastdicom.codecs import choose_decoder, get_decoder
-from fastdicom.errors import ValuesError
+from fastdicom.errors import UsageError, ValuesError
 from fastdicom.first_frames import check_first_frames
 from fastdicom.headers import INT_MISSING, HeaderTable
 from fastdicom.levels import check_level, reduce
@@ -70,7 +71,15 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
         raise entry.found.error
     if entry.error is not None and not options.ignore_errors:
         raise entry.error
+    if window is not None and values != "display":
+        raise UsageError(
+            f"window={options.window!r} is for values='display'; values={values!r} are not windowed. Pass "
+            "values='display', or leave window= out.",
+            argument="window",
+        )
     headers = entry.headers
+    if values not in ("stored", "padding"):
+        check_rescale(headers)
     formats, format_of = _formats(headers)
     level = check_level(options.level)
     decoders = tuple(choose_decoder(fmt, options.decoder, level=level) for fmt in formats)
@@ -85,7 +94,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     used = entry.found.rows.ravel() >= 0
     kept = _kept_slices(headers, file_of, format_of, tables)
     _enter_padding(kept, headers, formats)
-    notes = [*entry.unusual, *_unusual_rescale(headers)]
+    notes = [*entry.unusual, *_unusual_rescale(headers), *shifted_bits(headers)]
     scaling = scaling_for(values, kept, headers, formats, files)
     if scaling is not None:
         kept["slope"], kept["intercept"], kept["mapping"] = scaling.slope, scaling.intercept, scaling.mapping
@@ -95,6 +104,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     function = "LINEAR"
     if values == "display":
         function = _apply_windows(slices, used, headers, window)
+        notes += _window_notes(slices[used], function, window)
     luts = tuple(tables.luts)
     dtype = resolve_dtype(formats, slices, values, luts, options.dtype)
     modality = entry.modality
@@ -233,7 +243,7 @@ def _enter_padding(kept: NDArray[Any], headers: HeaderTable, formats: Sequence[P
         bits = min(16, fmt.bits_stored)
         half = 1 << (bits - 1) if fmt.pixel_representation else 0
         ends = np.stack([((end[here] & ((1 << bits) - 1)) ^ half) - half for end in (value, limit)])
-        kept["padding_first"][here], kept["padding_last"][here] = ends.min(axis=0), ends.max(axis=0)
+        kept["padding_first"][here], kept["padding_last"][here] = ends
 
 
 def _unusual_rescale(headers: HeaderTable) -> list[str]:
@@ -260,17 +270,18 @@ def _apply_windows(
     slices: NDArray[Any], used: NDArray[np.bool_], headers: HeaderTable, window: Window | int | str | None
 ) -> str:
     """Fill in center and width; returns the VOI LUT Function."""
-    functions = {value.decode("ascii", "replace").upper() for value in headers["voi_lut_function"].tolist()}
-    function = next(iter(sorted(functions - {""})), "LINEAR")
     if isinstance(window, Window):
         slices["center"], slices["width"], slices["voi_lut"] = window.center, window.width, -1
         return window.function
     if window == "auto":
         slices["voi_lut"] = -1
         return "LINEAR"
+    function = one_voi_function(headers)
     which = window if isinstance(window, int) else 0
     pairs = list(zip(headers["window_center"].tolist(), headers["window_width"].tolist(), strict=True))
     parsed = {pair: parse_windows(*pair) for pair in set(pairs)}
+    if window is None:  # the first that is one
+        parsed = {pair: [w for w in found if np.isfinite(w[0])] for pair, found in parsed.items()}
     if isinstance(window, int) and not all(-len(found) <= which < len(found) for found in parsed.values()):
         least = min(len(found) for found in parsed.values())
         raise ValuesError(
@@ -279,15 +290,24 @@ def _apply_windows(
             window=window,
         )
     chosen = np.array([parsed[pair][which] if parsed[pair] else (np.nan, np.nan) for pair in pairs])
+    if isinstance(window, int) and np.isnan(chosen).any():
+        raise ValuesError(f"window={window} of the header is no window. Pass (center, width) or 'auto'.", window=window)
     slices["center"][used], slices["width"][used] = chosen[:, 0], chosen[:, 1]
     if isinstance(window, int):
         slices["voi_lut"] = -1
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise ValuesError(
-            f"VOI LUT Function {function!r} is none of PS3.3 C.11.2.1.3. Pass window=(center, width) yourself.",
-            function=function,
-        )
     return function
+
+
+def _window_notes(used: NDArray[Any], function: str, window: Window | int | str | None) -> list[str]:
+    """Which window was applied: a display store cannot be understood without it."""
+    pairs = np.unique(np.stack([used["center"], used["width"]], axis=1), axis=0)
+    known = pairs[np.isfinite(pairs).all(axis=1)]
+    if window == "auto" or not len(known):
+        return []
+    source = "given" if isinstance(window, Window) else "of the header"
+    if len(known) > 1:
+        return [f"windows {source}: {len(known)} different ones, {function}"]
+    return [f"window {source}: center {known[0][0]:g}, width {known[0][1]:g}, {function}"]
 
 
 def _fill_value(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdicom.blocks import read_block
+from fastdicom.blocks import Failure, read_block
 from fastdicom.catalog import CatalogEntry
 from fastdicom.plan import VolumePlan, Window
 from fastdicom.planner import PlanOptions, build_plan, needs_auto_window
@@ -22,7 +22,13 @@ DEFAULT_CHUNK_BYTES = 32 * 2**20
 def make_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     """The plan of an entry, its window found from the voxels where that was asked for or there is no other."""
     plan = build_plan(entry, options)
-    return plan.with_window(_auto_window(entry, options)) if needs_auto_window(plan, options.window) else plan
+    if not needs_auto_window(plan, options.window):
+        return plan
+    window = _auto_window(entry, options)
+    text = f"window from the voxels: center {window.center:g}, width {window.width:g}, {window.function}"
+    if options.window is None and np.isfinite(plan.slices["center"]).any():
+        text += " (some slices have none in their header)"
+    return replace(plan.with_window(window), notes=(*plan.notes, text))
 
 
 def _auto_window(entry: CatalogEntry, options: PlanOptions) -> Window:
@@ -32,7 +38,11 @@ def _auto_window(entry: CatalogEntry, options: PlanOptions) -> Window:
     flat = np.flatnonzero(plan.slices["file"] >= 0)
     sample = flat[np.unique(np.linspace(0, len(flat) - 1, 9).astype(int))]
     places = [tuple(int(k) for k in np.unravel_index(number, plan.outer_shape)) for number in sample]
-    center, width = auto_window(np.stack([read_block(plan, place) for place in places]))
+    failures: list[Failure] | None = [] if options.ignore_errors else None
+    read = [read_block(plan, place, failures=failures) for place in places]
+    failed = {failure.index for failure in failures or ()}
+    whole = [block for place, block in zip(places, read, strict=True) if place not in failed]
+    center, width = auto_window(np.stack(whole or read))
     return Window(center, width, "LINEAR_EXACT")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdicom.catalog import Catalog, CatalogEntry, scan
+from fastdicom.catalog import Catalog, CatalogEntry, check_policy, scan
 from fastdicom.errors import (
     GeometryWarning,
     MixedSeriesError,
@@ -47,7 +47,14 @@ def entry_of(
     SeriesSelectionError, MixedSeriesError
         It holds several volumes and `series` does not name one.
     """
+    check_policy(policy)
     if isinstance(source, CatalogEntry):
+        if series is not None:
+            raise UsageError(
+                f"series={series!r} chooses among volumes, and the source is one already. Leave it out, or pass the "
+                "catalog.",
+                argument="series",
+            )
         entry = source if policy is None else _with_policy(source, policy)
     elif isinstance(source, Catalog):
         entry = select(with_policy(source, policy), series)

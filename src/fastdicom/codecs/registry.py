@@ -217,6 +217,7 @@ def decode_frame(
         result = decoder.decode(data, fmt, header, out)
         if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
             raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
+        return result
     except FastDicomError:
         raise
     except ImportError as error:
@@ -227,15 +228,16 @@ def decode_frame(
             extra=decoder.extra,
         ) from error
     except Exception as error:  # codecs raise their own classes, and pylibjpeg even bare RuntimeErrors
-        where = f" of {path}" if path else ""
-        raise DecodeError(
-            f"Frame {frame}{where} cannot be decoded by {decoder_name}: {error or type(error).__name__}. The file is "
-            'damaged or its header is wrong; copy it again, or pass errors="report" to load the other frames.',
-            path=path,
-            frame=frame,
-            decoder=decoder_name,
-        ) from _picklable(error)
-    return result
+        cause = _picklable(error)
+    # Raised out here, so that the error of the codec is not its context, which travels with it too.
+    where = f" of {path}" if path else ""
+    raise DecodeError(
+        f"Frame {frame}{where} cannot be decoded by {decoder_name}: {cause or type(cause).__name__}. The file is "
+        'damaged or its header is wrong; copy it again, or pass errors="report" to load the other frames.',
+        path=path,
+        frame=frame,
+        decoder=decoder_name,
+    ) from cause
 
 
 def _picklable(error: Exception) -> Exception:
@@ -246,7 +248,7 @@ def _picklable(error: Exception) -> Exception:
     """
     if type(error).__module__ in ("builtins", StreamError.__module__):
         return error
-    return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def check_stream(data: bytes | memoryview, fmt: PixelFormat, *, level: int = 0, path: str = "", frame: int = 0) -> None:

@@ -151,9 +151,18 @@ def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
         return Skipped(ref.locator, "damaged", "the header ends before any pixel data and names no SOP Class")
     if header.values.get("rows") or header.values.get("bits_allocated"):
         return Skipped(ref.locator, "damaged", "an image header without pixel data: the file ends early")
+    if _is_image_class(sop_class.strip(b"\0 ").decode("ascii", "replace")):
+        return Skipped(ref.locator, "damaged", "an image without pixel data: the file ends early, or they were removed")
     modality = header.values.get("modality")
     name = modality.decode("ascii", "replace").strip() if isinstance(modality, bytes) else "no modality"
     return Skipped(ref.locator, "no-pixels", f"DICOM without pixel data ({name}): not an image")
+
+
+def _is_image_class(uid: str) -> bool:
+    """Whether a SOP Class is one of images, which are nothing without pixel data (PS3.4 B.5)."""
+    from pydicom.uid import UID
+
+    return "Image Storage" in UID(uid).name
 
 
 def _columns_of(read: Sequence[tuple[FileRef, FileHeader]]) -> dict[str, NDArray[Any]]:

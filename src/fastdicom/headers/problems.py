@@ -30,11 +30,19 @@ def pixel_problems(table: HeaderTable) -> NDArray[Any]:
     beyond = located & (offset + length > size)
     needed = np.where(empty, 0, -(-table["frames_in_file"] * _frame_bits(table) // 8))
     short = native & ~empty & (length < needed)
-    for row in np.flatnonzero(empty | beyond | short):
+    # One frame or more left over is another image than the header describes; less is padding.
+    frame_nbytes = np.maximum(-(-_frame_bits(table) // 8), 1)
+    excess = native & ~empty & ~beyond & (length - needed >= frame_nbytes)
+    for row in np.flatnonzero(empty | beyond | short | excess):
         if empty[row]:
             reason = f"Rows x Columns is {_shown(rows[row])} x {_shown(columns[row])}"
         elif beyond[row]:
             reason = f"the file ends {int(offset[row] + length[row] - size[row])} bytes before its pixel data do"
+        elif excess[row]:
+            reason = (
+                f"the pixel data have {int(length[row])} bytes where Rows, Columns, Bits Allocated and Number of "
+                f"Frames describe {int(needed[row])}"
+            )
         else:
             reason = f"the pixel data have {int(length[row])} of {int(needed[row])} bytes"
         problems[row] = problems[row] or reason

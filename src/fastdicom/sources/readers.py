@@ -15,14 +15,15 @@ __all__ = ["LocalReader", "ObjectReader", "ReaderFile", "SeekableFile"]
 class LocalReader:
     """Ranged reads of a local file through pread: no shared position, one descriptor."""
 
-    __slots__ = ("_fd", "size")
+    __slots__ = ("_fd", "mtime_ns", "size")
 
     def __init__(self, path: str) -> None:
         self._fd = -1
         # Without O_NONBLOCK, opening a pipe would wait for its other end.
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags)
-        self.size = os.fstat(self._fd).st_size
+        stat = os.fstat(self._fd)
+        self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
 
     def read_at(self, offset: int, length: int) -> bytes:
         data = os.pread(self._fd, length, offset)

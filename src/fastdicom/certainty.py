@@ -1,0 +1,102 @@
+"""What must be certain before values are computed: headers that contradict themselves are errors, not guesses."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from fastdicom._quiet import quiet_pydicom
+from fastdicom.errors import ValuesError
+from fastdicom.headers import HeaderTable
+from fastdicom.luts import read_dataset
+
+__all__ = ["check_rescale", "one_voi_function", "shifted_bits"]
+
+_RESCALE = (("rescale_slope", "RescaleSlope"), ("rescale_intercept", "RescaleIntercept"))
+VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+def check_rescale(headers: HeaderTable) -> None:
+    """Refuse gray volumes in which some slices have a readable slope or intercept and others have none.
+
+    A column does not tell an absent number from one that cannot be read (``1,5``), so where no slice has one, the first
+    file is asked: there, absent means that stored values are the modality values (PS3.3 C.11.1.1.2).
+
+    Raises
+    ------
+    ValuesError
+        Names the file whose values would be in another unit than those of its neighbours.
+    """
+    gray = (headers["samples_per_pixel"] <= 1) & ~headers["modality_lut_sequence"]
+    if not gray.any():
+        return
+    for name, keyword in _RESCALE:
+        readable = np.isfinite(headers[name])
+        missing = np.flatnonzero(gray & ~readable)
+        if not len(missing):
+            continue
+        path = str(headers["path"][missing[0]])
+        written = None if headers["per_frame_functional_groups"][missing[0]] else _written(path, keyword)
+        if written is None and not (gray & readable).any():
+            continue
+        what = "is absent" if written is None else f"is {written!r}, which is no number,"
+        raise ValuesError(
+            f"{keyword} {what} in {len(missing)} of {len(headers)} slices (first: {os.path.basename(path)}), so their "
+            "values cannot be computed as those of the others are. Repair the header, or load values='stored'.",
+            path=path,
+            count=len(missing),
+            keyword=keyword,
+        )
+
+
+def _written(path: str, keyword: str) -> str | None:
+    """What a file really has as the value of an attribute; None where it is absent or empty."""
+    with quiet_pydicom():
+        dataset = read_dataset(path)
+        if keyword not in dataset:
+            return None
+        raw: Any = dataset.get_item(keyword).value
+    text = raw.decode("ascii", "replace") if isinstance(raw, bytes) else str(raw)
+    return text.strip(" \0") or None
+
+
+def one_voi_function(headers: HeaderTable) -> str:
+    """The VOI LUT Function of all slices (absent: LINEAR).
+
+    Raises
+    ------
+    ValuesError
+        They differ, or it is none of PS3.3 C.11.2.1.3.
+    """
+    windowed = headers["voi_lut_function"][headers["window_center"] != b""]
+    found = {value.decode("ascii", "replace").upper() or "LINEAR" for value in np.unique(windowed).tolist()}
+    if not found:
+        return "LINEAR"
+    if len(found) > 1:
+        raise ValuesError(
+            f"VOI LUT Function differs from slice to slice ({', '.join(sorted(found))}). Pass window=(center, width).",
+            functions=sorted(found),
+        )
+    function = found.pop()
+    if function not in VOI_FUNCTIONS:
+        raise ValuesError(
+            f"VOI LUT Function {function!r} is none of {', '.join(VOI_FUNCTIONS)} (PS3.3 C.11.2.1.3). Pass "
+            "window=(center, width).",
+            function=function,
+        )
+    return function
+
+
+def shifted_bits(headers: HeaderTable) -> list[str]:
+    """A note where High Bit is not Bits Stored - 1: values are then read from the upper bits (PS3.5 8.1.1)."""
+    high, stored = headers["high_bit"], headers["bits_stored"]
+    odd = (high >= 0) & (stored > 0) & (high != stored - 1)
+    if not odd.any():
+        return []
+    row = int(np.flatnonzero(odd)[0])
+    return [
+        f"High Bit is {int(high[row])} with Bits Stored {int(stored[row])}: values are read from these bits (PS3.5 "
+        "8.1.1), where pydicom's pixel_array, and values='stored', leave them shifted"
+    ]
