@@ -62,10 +62,21 @@ def test_one_read() -> None:
     reads: list[tuple[int, int]] = []
 
     class Spy(MemoryReader):
-        def read_at(self, offset: int, length: int) -> bytes:
-            reads.append((offset, length))
-            return super().read_at(offset, length)
+        def readinto_at(self, offset: int, buffer: memoryview) -> int:
+            reads.append((offset, len(buffer)))
+            return super().readinto_at(offset, buffer)
 
     body = item(b"") + item(b"abcd") + item(b"ef") + DELIMITER + bytes(4)
     assert bytes(read_only_frame(Spy(b"xx" + body), PixelLocation(2, -1)) or b"") == b"abcdef"
     assert reads == [(2, len(body))]
+    scratch = bytearray(b"-" * 100)
+    assert bytes(read_only_frame(Spy(b"xx" + body), PixelLocation(2, -1), scratch) or b"") == b"abcdef"
+    assert len(scratch) == 100
+
+
+def test_a_frame_that_is_held_stays_as_it_is() -> None:
+    scratch = bytearray()
+    small, large = (item(b"") + item(content) + DELIMITER + bytes(4) for content in (b"ab", b"c" * 50))
+    held = read_only_frame(MemoryReader(small), PixelLocation(0, -1), scratch)
+    found = read_only_frame(MemoryReader(large), PixelLocation(0, -1), scratch)
+    assert (bytes(held or b""), bytes(found or b"")) == (b"ab", b"c" * 50)

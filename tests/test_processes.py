@@ -173,13 +173,13 @@ def test_a_worker_that_dies_in_the_middle_of_a_block(
 def test_errors_and_failures_come_back(tmp_path: Path, memory: Path) -> None:
     written = write_series(tmp_path / "series", SPEC)
     whole = fastdicom.load_volume(tmp_path / "series").array
-    entry = fastdicom.scan(tmp_path / "series").volumes[0]
     bad = [written.paths[k] for k in (3, 8)]
     for path in bad:
         data = bytearray(Path(path).read_bytes())
         start = data.index(b"\xff\x4f\xff\x51")
         data[start + 8 : start + 12] = (4711).to_bytes(4, "big")
         Path(path).write_bytes(data)
+    entry = fastdicom.scan(tmp_path / "series").volumes[0]
     options: dict[str, Any] = {"scheduler": "processes", "workers": 2, "decoder": "pylibjpeg"}
     with pytest.raises(DecodeError, match=r"4711 pixels") as caught:
         fastdicom.load_volume(entry, **options)

@@ -30,6 +30,7 @@ from fastdicom.errors import (
 )
 from fastdicom.store import writing
 from fastdicom.store.layout import SHARD_BYTES, choose_grid
+from fastdicom.store.memory import COPIES_A_SHARD
 from fastdicom.testing import SeriesSpec, corrupt, write_series
 
 SPEC = SeriesSpec(slices=8, rows=12, columns=10, names="dcm")
@@ -538,7 +539,7 @@ def test_max_memory_bounds_the_tasks_together(tmp_path: Path, monkeypatch: pytes
     def watched(array: Any, grid: Any, *rest: Any) -> Any:
         place = rest[-1]
         shape = [s.stop - s.start for s in grid.index(place)]
-        alive[id(place)] = writing.COPIES_A_SHARD * math.prod(shape) * array.dtype.itemsize
+        alive[id(place)] = COPIES_A_SHARD * math.prod(shape) * array.dtype.itemsize
         peaks.append(sum(alive.values()))
         time.sleep(0.002)
         try:

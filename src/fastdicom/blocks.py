@@ -137,6 +137,7 @@ class _Worker:
         self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
         # The rescale kernel clears the bits above Bits Stored on its way: no pass of its own for that.
         self.unmasked = [replace(fmt, bits_stored=fmt.bits_allocated) for fmt in plan.formats]
+        self.buffer = bytearray()
         self.tables: dict[tuple[Any, ...], Any] = {}
 
     def run(self, targets: Sequence[NDArray[Any]]) -> None:
@@ -259,7 +260,7 @@ class _Worker:
             self.stats.bytes_read += out.nbytes
             self.stats.count_decoder(decoder, 0)
             return
-        data = read_only_frame(reader, planned.location, path=planned.locator)
+        data = read_only_frame(reader, planned.location, self.buffer, path=planned.locator)
         if data is None:
             data = read_encapsulated(reader, _frame_index(reader, planned, fmt), frame, path=planned.locator)
         read = perf_counter_ns()

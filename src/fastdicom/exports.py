@@ -12,11 +12,17 @@ from fastdicom.volume import missing
 if TYPE_CHECKING:
     from fastdicom.volume import Volume
 
-__all__ = ["to_sitk", "to_xarray"]
+__all__ = ["SLICE_IDENTIFIERS", "to_sitk", "to_xarray"]
+
+SLICE_IDENTIFIERS = frozenset({"sop_instance_uid", "acquisition_time", "content_time"})
+"""Per-slice columns that PS3.15 table E.1-1 removes or replaces."""
 
 
-def to_xarray(volume: Volume) -> Any:
+def to_xarray(volume: Volume, *, identifiers: str = "remove") -> Any:
     """See `Volume.to_xarray`."""
+    if identifiers not in ("remove", "keep"):
+        raise UsageError(f"identifiers={identifiers!r} is not known. Use 'remove' or 'keep'.", argument="identifiers")
+    keep = identifiers == "keep"
     try:
         import xarray
     except ImportError as error:
@@ -33,15 +39,16 @@ def to_xarray(volume: Volume) -> Any:
         coordinates[name] = (name, values, {"units": units} if units else {})
     outer = volume.dims[: axis + 1]
     for name, values in volume.slices.items():
-        if values.ndim == len(outer) and name not in coordinates:
+        if values.ndim == len(outer) and name not in coordinates and (keep or name not in SLICE_IDENTIFIERS):
             coordinates[name] = (outer, values)
     attributes = {
         "affine": volume.affine.tolist(),
         "space": "LPS",
         "modality": volume.modality,
         "units": volume.units,
-        "series_instance_uid": volume.series_instance_uid,
     }
+    if keep:
+        attributes["series_instance_uid"] = volume.series_instance_uid
     return xarray.DataArray(volume.array, dims=volume.dims, coords=coordinates, attrs=attributes, name="voxels")
 
 

@@ -72,7 +72,7 @@ class SeriesRecord:
             series_number=entry.series_number,
         )
 
-    def attributes(self, plan: VolumePlan | None) -> Mapping[str, Any]:
+    def attributes(self, plan: VolumePlan | None) -> dict[str, Any]:
         """Series-level attributes by keyword, as plain Python values."""
         from fastdicom.luts import read_dataset
 

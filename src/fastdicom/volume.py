@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,7 +137,11 @@ class Volume:
 
         Attributes that may differ from slice to slice are in `slices`, or in `dataset`.
         """
-        return self.series.attributes(self.plan)
+        return MappingProxyType(self.series.attributes(self.plan))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The attributes are read again where they are wanted; their read-only view cannot be pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "attrs"}
 
     def dataset(self, slice_index: int | tuple[int, ...]) -> Dataset:
         """The pydicom Dataset that a slice comes from, without its pixel data.
@@ -235,8 +240,13 @@ class Volume:
         """Number of the slice axis: the dimensions before it are extra ones."""
         return len(self.dims) - (3 if self.dims[-1] == "c" else 2) - 1
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self, *, identifiers: str = "remove") -> Any:
         """An xarray.DataArray: coordinates in mm along each axis, per-slice columns along z.
+
+        Parameters
+        ----------
+        identifiers : {"remove", "keep"}
+            "remove": without UIDs and times of day, which the basic profile of PS3.15 removes or replaces.
 
         Raises
         ------
@@ -245,7 +255,7 @@ class Volume:
         """
         from fastdicom.exports import to_xarray
 
-        return to_xarray(self)
+        return to_xarray(self, identifiers=identifiers)
 
     def to_sitk(self) -> Any:
         """A SimpleITK.Image with the origin, spacing and direction that SimpleITK's own series reader gives.

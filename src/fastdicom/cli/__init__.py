@@ -6,6 +6,7 @@ wrong usage; 130 after Ctrl-C. Nothing heavy is imported before a command begins
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -82,4 +83,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the ``fastdicom`` command."""
-    sys.exit(run())
+    status = run()
+    if status == INTERRUPTED:
+        # Threads of Zarr's event loop are in the middle of something: an orderly end would make them complain.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

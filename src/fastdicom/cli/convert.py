@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,7 +54,9 @@ LISTED_FAILURES = 10
     show_default=True,
     help="Attributes (and names) that may identify a person.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace stores written from other files or with other settings.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace stores written from other files or with other settings, or a NIfTI file."
+)
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 def convert(path: str, out: str, as_json: bool, **options: Any) -> int:
     """Write the volumes in PATH to OUT.zarr, or one of them to OUT.nii.gz.
@@ -78,14 +81,21 @@ def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int
     from fastdicom.errors import FastDicomError, UsageError
     from fastdicom.selection import no_images, select, warn_of_skipped
     from fastdicom.store.names import store_names
-    from fastdicom.store.writing import StoreReport, WriteReport, write_zarr
+    from fastdicom.store.target import refuse_inside_a_store, target_of
+    from fastdicom.store.writing import (
+        StoreReport,
+        WriteReport,
+        refuse_store_as_source,
+        with_note_of_skipped,
+        write_zarr,
+    )
 
     policy = policy_of(options["gaps"], options["duplicates"], options["tilt"])
     running = {
         "scheduler": parse_scheduler(options["scheduler"]), "workers": options["workers"], "progress": not as_json
     }  # fmt: skip
     settings = running | {
-        "values": options["values"],
+        "values": options["values"] or "modality",
         "window": parse_window(options["window"]),
         "dtype": _dtype(options["dtype"]),
         "decoder": options["decoder"],
@@ -96,14 +106,17 @@ def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int
         "errors": options["errors"],
         "overwrite": options["overwrite"],
     }
+    refuse_store_as_source(path)
     catalog = scan(path, policy=policy, **running)
     if not catalog.volumes:
         raise no_images(path, catalog)
     warn_of_skipped(catalog.skipped)
     wanted = parse_series(options["series"])
     entries = list(catalog.volumes) if wanted is None else [select(catalog, wanted)]
+    entries = with_note_of_skipped(entries, catalog.skipped)
     targets = [out]
     if len(entries) > 1:
+        refuse_inside_a_store(target_of(out), itself=True)
         names = store_names(entries, keep_identifiers=options["identifiers"] == "keep")
         targets = [f"{out.rstrip('/')}/{name}" for name in names]
     reports: list[StoreReport] = []
@@ -156,15 +169,17 @@ def _tell(entry: CatalogEntry, report: StoreReport, seconds: float) -> None:
 
 
 def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int:
-    from fastdicom.errors import FastDicomWarning, SkippedFilesWarning
+    from fastdicom.errors import FastDicomError, FastDicomWarning, SkippedFilesWarning, SourceError, UsageError
     from fastdicom.loading import load_volume, open_volume
     from fastdicom.nifti import write_nifti
 
+    if Path(out).exists() and not options["overwrite"]:
+        raise UsageError(f"{out} exists. Pass overwrite=True to replace it, or choose another name.")
     begun = time.perf_counter()
     how = {
         "series": parse_series(options["series"]),
         "policy": policy_of(options["gaps"], options["duplicates"], options["tilt"]),
-        "values": options["values"],
+        "values": options["values"] or "modality",
         "window": parse_window(options["window"]),
         "dtype": _dtype(options["dtype"]),
         "decoder": options["decoder"],
@@ -180,7 +195,12 @@ def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> in
     for warning in noticed:
         show_warning(warning.message)
     complete = not volume.failures and not any(issubclass(w.category, SkippedFilesWarning) for w in noticed)
-    write_nifti(volume, out, progress=not as_json)
+    try:
+        write_nifti(volume, out, progress=not as_json)
+    except OSError as error:
+        if isinstance(error, FastDicomError):
+            raise
+        raise SourceError(f"{out} cannot be written: {error.strerror or error}.", path=out) from error
     record = {"ok": complete, "file": out, "shape": list(volume.shape), "dtype": volume.dtype.name}
     if as_json:
         click.echo(json.dumps(record, indent=2))

@@ -67,10 +67,10 @@ running_options = _together(
 pixel_options = _together(
     click.option(
         "--values",
-        type=click.Choice(["modality", "stored", "display", "suv"]),
-        default="modality",
-        show_default=True,
-        help="After rescale, as decoded, 8 bit after the window, or PET SUV.",
+        metavar="NAME",
+        default=None,
+        help="modality (default: after rescale), stored (as decoded), display (8 bit after the window), suv, "
+        "real_world[:LABEL], philips.",
     ),
     window_option,
     click.option(

@@ -72,8 +72,9 @@ def _decode_pillow(
         from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
     except ImportError as error:
         raise MissingDependencyError(
-            "JPEG 2000 at a lower resolution needs Pillow, which is not installed. Run: pip install pillow.",
+            "JPEG 2000 at a lower resolution needs Pillow, which is not installed. Run: pip install 'fastdicom-volume[levels]'.",
             package="pillow",
+            extra="levels",
         ) from error
 
     if header is None or header.components not in (1, 3) or header.precision > (16 if header.components == 1 else 8):

@@ -163,8 +163,15 @@ def index_frames(
 READ_AHEAD_NBYTES = 1 << 26
 
 
-def read_only_frame(reader: ByteReader, location: PixelLocation, *, path: str = "") -> memoryview | None:
+def read_only_frame(
+    reader: ByteReader, location: PixelLocation, scratch: bytearray | None = None, *, path: str = ""
+) -> memoryview | None:
     """The code stream of a file with one frame, by one read of all that follows the start of its pixel data.
+
+    Parameters
+    ----------
+    scratch : bytearray, optional
+        Memory to read into, made larger where need be. New memory for each frame costs more than the read itself.
 
     Returns
     -------
@@ -174,7 +181,16 @@ def read_only_frame(reader: ByteReader, location: PixelLocation, *, path: str = 
     rest = reader.size - location.offset
     if location.number_of_frames != 1 or not 2 * HEADER_NBYTES < rest <= READ_AHEAD_NBYTES or location.length >= 0:
         return None
-    data = memoryview(reader.read_at(location.offset, rest))
+    if scratch is None:
+        scratch = bytearray(rest)
+    elif len(scratch) < rest:
+        try:
+            scratch.extend(bytes(rest - len(scratch)))
+        except BufferError:  # somebody still holds the frame before
+            scratch = bytearray(rest)
+    data = memoryview(scratch)[:rest]
+    if reader.readinto_at(location.offset, data) < rest:
+        return None
     parts: list[memoryview] = []
     position, end = 0, len(data) - HEADER_NBYTES
     while position <= end:

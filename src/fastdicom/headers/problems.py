@@ -31,7 +31,7 @@ def pixel_problems(table: HeaderTable) -> NDArray[Any]:
     needed = np.where(empty, 0, -(-table["frames_in_file"] * _frame_bits(table) // 8))
     short = native & ~empty & (length < needed)
     # One frame or more left over is another image than the header describes; less is padding.
-    frame_nbytes = np.maximum(-(-_frame_bits(table) // 8), 1)
+    frame_nbytes = np.maximum(-(-_frame_bits(table) // 8), 2)  # a single byte makes the length even
     excess = native & ~empty & ~beyond & (length - needed >= frame_nbytes)
     for row in np.flatnonzero(empty | beyond | short | excess):
         if empty[row]:

@@ -1,4 +1,5 @@
-"""Zarr stores: `layout` decides what goes where, `writing` writes and resumes, `reading` opens what was written.
+"""Zarr stores: `layout` decides what goes where, `target` what may be there already, `memory` how much is done at once,
+`shards` writes one, `writing` all of them and resumes, `reading` opens what was written.
 
 A store is a Zarr v3 group::
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.errors import UsageError
+from fastdicom.exports import SLICE_IDENTIFIERS
 from fastdicom.metadata import IDENTIFYING
 from fastdicom.series import spacing_tolerance
 from fastdicom.volume import Volume
 
-__all__ = ["COMPLETE", "SCHEMA_VERSION", "WRITING", "Grid", "choose_grid", "ome_attributes", "store_attributes"]
+__all__ = [
+    "CLEARING",
+    "COMPLETE",
+    "SCHEMA_VERSION",
+    "WRITING",
+    "Grid",
+    "choose_grid",
+    "ome_attributes",
+    "store_attributes",
+]
 
 SCHEMA_VERSION = 1
-WRITING, COMPLETE = "writing", "complete"
+CLEARING, WRITING, COMPLETE = "clearing", "writing", "complete"
+"""Status of a store: what an earlier one left is being deleted; shards are being written; everything is there."""
 
 CHUNK = (32, 256, 256)
 """Voxels of a chunk along z, y, x: 4 MiB of int16, what a viewer or a patch sampler reads at once."""
 SHARD_BYTES = 64 * 2**20
 """Bytes of a shard: what one task holds; large enough that ten thousand slices are a few hundred objects."""
-SLICE_IDENTIFIERS = frozenset({"sop_instance_uid", "acquisition_time", "content_time"})
-"""Per-slice columns that PS3.15 table E.1-1 removes or replaces."""
 UID = re.compile(r"\d+(\.\d+){4,}")
 
 
@@ -94,7 +104,7 @@ def choose_grid(
 
 def _checked(name: str, sizes: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     try:
-        parsed = tuple(int(size) for size in sizes)
+        parsed = tuple(operator.index(size) for size in sizes)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name}={sizes!r} is no tuple of sizes. Give one for each of {len(shape)} axes.") from error
     if len(parsed) != len(shape) or min(parsed, default=0) < 1:

@@ -12,6 +12,8 @@ import numpy as np
 from fastdicom.errors import InvalidStoreError
 from fastdicom.metadata import SeriesRecord
 from fastdicom.store.layout import COMPLETE, SCHEMA_VERSION
+from fastdicom.store.reports import known_failures, note_of_failures
+from fastdicom.store.shards import ARRAY, missing_shards
 from fastdicom.types import Geometry
 from fastdicom.volume import Volume
 
@@ -28,13 +30,18 @@ def is_store(source: Any) -> bool:
     return type(source).__module__.split(".")[0] == "zarr"
 
 
-def open_store(source: Any) -> Volume:
+def open_store(source: Any, *, check_shards: bool = True) -> Volume:
     """The volume of a complete store, its array lazy.
+
+    Parameters
+    ----------
+    check_shards : bool
+        Look whether every shard is there (one listing): Zarr reads one that is not as zeros.
 
     Raises
     ------
     InvalidStoreError
-        Not written by fastdicom, by a newer version of it, or not complete.
+        Not written by fastdicom, by a newer version of it, not complete, or parts of it are missing.
     """
     import dask.array as da
     import zarr
@@ -59,6 +66,9 @@ def open_store(source: Any) -> Volume:
             "write_zarr again to finish it.",
             path=shown,
         )
+    array = _checked_array(group, shown, check_shards)
+    failures = known_failures(record)
+    notes = dict.fromkeys((*record["notes"], *note_of_failures(failures)))
     slices: dict[str, Any] = {}
     if "slices" in group:
         slices = {name: np.asarray(array[...]) for name, array in cast("zarr.Group", group["slices"]).arrays()}
@@ -67,7 +77,7 @@ def open_store(source: Any) -> Volume:
     positions = [[np.nan if v is None else v for v in row] for row in geometry["image_positions"]]
     coordinates = record["coordinates"]
     return Volume(
-        array=da.from_zarr(group["0"]),
+        array=da.from_zarr(array),
         dims=tuple(record["dims"]),
         geometry=Geometry(
             affine=np.array(geometry["affine"], dtype=np.float64),
@@ -93,5 +103,25 @@ def open_store(source: Any) -> Volume:
         coordinates={name: np.array(item["values"]) for name, item in coordinates.items()},
         coordinate_units={name: item["units"] for name, item in coordinates.items() if item["units"]},
         slices=slices,
-        notes=tuple(record["notes"]),
+        failures=failures,
+        notes=tuple(notes),
     )
+
+
+def _checked_array(group: Any, shown: str, check_shards: bool) -> Any:
+    remedy = "Run the same write_zarr again to write what is missing, or copy the store again."
+    if ARRAY not in group:
+        raise InvalidStoreError(f"{shown} has no array {ARRAY!r}, which holds the voxels. {remedy}", path=shown)
+    array = group[ARRAY]
+    if check_shards:
+        sizes = array.shards or array.chunks
+        places = list(np.ndindex(*(-(-n // size) for n, size in zip(array.shape, sizes, strict=True))))
+        missing = missing_shards(array, places)
+        if missing:
+            raise InvalidStoreError(
+                f"{len(missing)} of {len(places)} shards of {shown} are missing (first: {missing[0]}), though it says "
+                f"that it is complete. {remedy}",
+                path=shown,
+                missing=len(missing),
+            )
+    return array

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastdicom.blocks import Failure
 from fastdicom.errors import FastDicomError
+from fastdicom.types import Skipped
 
-__all__ = ["StoreReport", "WriteReport", "known_failures", "listed"]
+__all__ = ["StoreReport", "WriteReport", "known_failures", "listed", "note_of_failures", "note_of_skipped"]
+
+DAMAGED_KINDS = ("damaged", "unreadable", "missing")
+"""Kinds of skipped files that a slice may be lost with; the others are no images."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,18 @@ def known_failures(record: dict[str, Any] | None) -> tuple[Failure, ...]:
     """The frames that the record of an earlier call lists."""
     found = record["failures"] if record is not None else []
     return tuple(Failure(tuple(f["index"]), "", f["frame"], f["kind"], "") for f in found)
+
+
+def note_of_failures(failures: Sequence[Failure]) -> tuple[str, ...]:
+    """What a volume says about its frames that could not be read."""
+    if not failures:
+        return ()
+    return (f"{len(failures)} frame{'s' if len(failures) > 1 else ''} could not be read and filled instead",)
+
+
+def note_of_skipped(skipped: Sequence[Skipped]) -> tuple[str, ...]:
+    """What a volume says about damaged files beside it; no path, which may name a person."""
+    count = sum(item.kind in DAMAGED_KINDS for item in skipped)
+    if not count:
+        return ()
+    return (f"{count} file{'s' if count > 1 else ''} of the source could not be read and went into no volume",)

@@ -202,7 +202,7 @@ def _reads_from(array: Any, where: Any) -> bool:
     """
     import io
 
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
     from zarr.storage import StorePath
 
     target, found = _place(where), False
@@ -224,11 +224,11 @@ def _reads_from(array: Any, where: Any) -> bool:
 
         def reducer_override(self, item: Any) -> Any:
             how = super().reducer_override(item)
-            if how is NotImplemented:
+            if how is NotImplemented and not isinstance(item, type):
                 try:
                     item.__reduce_ex__(4)
-                except Exception:  # cannot be pickled, so it is left out
-                    return object, ()
+                except Exception:  # cannot be pickled (a lock, an open file): left out
+                    return dict, ()
             return how
 
     try:

@@ -2,15 +2,16 @@
 
 Order of a write: the group with the plan's fingerprint and ``status: writing``; the shards, each whole; the per-slice
 columns; last ``status: complete`` and the OME metadata, in one write of the group's attributes. The same call again
-continues; a shard that is there is not made again.
+continues; a shard that is there is not made again. See `target` for what may be there before, `shards` for two writes
+at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from fastdicom.catalog import Catalog, CatalogEntry, scan
 from fastdicom.errors import (
     FastDicomError,
     InvalidStoreError,
-    PlanMismatchError,
+    SourceError,
     UsageError,
 )
-from fastdicom.execution import check_scheduler, check_workers, is_client, run_tasks
+from fastdicom.execution import check_scheduler, check_workers, run_tasks
 from fastdicom.planner import PlanOptions
 from fastdicom.prepare import make_plan
 from fastdicom.progress import ProgressArgument, progress_bar
@@ -39,26 +40,24 @@ from fastdicom.selection import (
 )
 from fastdicom.store.layout import (
     COMPLETE,
-    SHARD_BYTES,
+    WRITING,
     Grid,
-    choose_grid,
     numeric_columns,
     ome_attributes,
     store_attributes,
 )
+from fastdicom.store.memory import fit_memory, parse_memory
 from fastdicom.store.names import store_names
-from fastdicom.store.reports import StoreReport, WriteReport, known_failures, listed
-from fastdicom.types import GeometryPolicy
+from fastdicom.store.reading import is_store
+from fastdicom.store.reports import StoreReport, WriteReport, known_failures, listed, note_of_skipped
+from fastdicom.store.shards import check_ours, missing_shards, open_array, put_shard
+from fastdicom.store.target import Target, open_target, refuse_inside_a_store, target_of
+from fastdicom.types import GeometryPolicy, Skipped
 from fastdicom.volume import Volume
 
 __all__ = ["StoreReport", "WriteReport", "write_volume", "write_zarr"]
 
 BlockReader = Callable[[tuple[slice, ...], "list[Failure] | None"], NDArray[Any]]
-ARRAY = "0"
-SHARDS_AT_ONCE = 4
-"""Tasks that `max_memory` leaves room for, as far as shards can be made smaller."""
-COPIES_A_SHARD = 3
-"""Arrays of a shard's size that one task holds at once: the voxels, Zarr's chunks of them, the compressed bytes."""
 
 
 @dataclass(frozen=True)
@@ -128,31 +127,57 @@ def write_zarr(
     PlanMismatchError
         The store holds another volume, or was begun with other settings.
     InvalidStoreError
-        Something else than a store of fastdicom is there.
+        Something else than a store of fastdicom is there, or the path is inside of one.
+    UsageError
+        The source is a store itself, or the workers cannot write to `store`.
+    SourceError
+        The store cannot be written (a full disk, permissions); the same call continues.
     And all that `load_volume` raises.
     """
-    if identifiers not in ("remove", "keep"):
-        raise UsageError(f"identifiers={identifiers!r} is not known. Use 'remove' or 'keep'.", argument="identifiers")
+    _check_identifiers(identifiers)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r} is not known. Use 'raise' or 'report'.", argument="errors")
     settings = _Settings(
-        chunks, shards, identifiers, check_scheduler(scheduler), check_workers(workers), _parse_memory(max_memory),
+        chunks, shards, identifiers, check_scheduler(scheduler), check_workers(workers), parse_memory(max_memory),
         progress, errors == "report", overwrite,
     )  # fmt: skip
+    target = target_of(store, settings.scheduler)
+    refuse_store_as_source(source)
     entries = _entries(source, series, policy, settings)
     options = PlanOptions(values, window, dtype, decoder, ignore_errors=settings.report_errors)
     if len(entries) == 1:
-        return WriteReport((_write_entry(entries[0], store, options, settings),))
+        return WriteReport((_write_entry(entries[0], target, options, settings),))
+    refuse_inside_a_store(target, itself=True)
     reports = []
     for entry, name in zip(entries, store_names(entries, keep_identifiers=identifiers == "keep"), strict=True):
-        target = _below(store, name)
+        target = target_of(_below(store, name), settings.scheduler)
         try:
             reports.append(_write_entry(entry, target, options, settings))
         except FastDicomError as error:
             if not settings.report_errors:
                 raise
-            reports.append(StoreReport(entry.index, str(target), entry.shape, error=error))
+            reports.append(StoreReport(entry.index, target.shown, entry.shape, error=error))
     return WriteReport(tuple(reports))
+
+
+def refuse_store_as_source(source: Any) -> None:
+    """A store is copied by other means: most arguments of a conversion mean nothing to it.
+
+    Raises
+    ------
+    UsageError
+    """
+    if is_store(source):
+        raise UsageError(
+            f"{source} is a Zarr store already. Copy it, or change its chunks, with "
+            "fastdicom.open_volume(source).to_zarr(store, chunks=...).",
+            argument="source",
+        )
+
+
+def _check_identifiers(identifiers: str) -> None:
+    if identifiers not in ("remove", "keep"):
+        raise UsageError(f"identifiers={identifiers!r} is not known. Use 'remove' or 'keep'.", argument="identifiers")
 
 
 def _entries(
@@ -167,36 +192,28 @@ def _entries(
     warn_of_skipped(catalog.skipped)
     entries = list(catalog.volumes) if series is None else [select(catalog, series)]
     warn_of_geometry(entries)
-    return entries
+    return with_note_of_skipped(entries, catalog.skipped)
+
+
+def with_note_of_skipped(entries: Sequence[CatalogEntry], skipped: Sequence[Skipped]) -> list[CatalogEntry]:
+    """Each volume with a note of the damaged files beside it: a slice of it may have been among them."""
+    note = note_of_skipped(skipped)
+    return [replace(entry, found=replace(entry.found, notes=(*entry.found.notes, *note))) for entry in entries]
 
 
 def _below(store: Any, name: str) -> Any:
-    if not isinstance(store, (str, Path)):
+    if not isinstance(store, (str, os.PathLike)):
         raise UsageError(
             "The source holds several volumes; give a path or URL to write them below, or series= to choose one.",
             argument="store",
         )
-    return f"{str(store).rstrip('/')}/{name}"
+    return f"{os.fspath(store).rstrip('/')}/{name}"
 
 
-def _parse_memory(value: int | str | None) -> int | None:
-    if value is None:
-        return None
-    from dask.utils import parse_bytes
-
-    try:
-        size = int(parse_bytes(value))
-    except ValueError as error:
-        raise UsageError(f"max_memory={value!r} is no amount of memory. Use bytes or '4 GB'.") from error
-    if size < 1 << 20:
-        raise UsageError(f"max_memory={value!r} is less than 1 MiB. Use more.", argument="max_memory")
-    return size
-
-
-def _write_entry(entry: CatalogEntry, store: Any, options: PlanOptions, settings: _Settings) -> StoreReport:
+def _write_entry(entry: CatalogEntry, target: Target, options: PlanOptions, settings: _Settings) -> StoreReport:
     plan = make_plan(entry, options)
     volume = Volume.of(entry, plan, _Shape(plan.shape, plan.dtype))
-    return _write(volume, store, plan.fingerprint, _PlanReader(plan), settings, entry.index)
+    return _write(volume, target, plan.fingerprint, _PlanReader(plan), settings, entry.index)
 
 
 @dataclass(frozen=True)
@@ -239,45 +256,73 @@ def write_volume(
     """Write the array of a volume as it is; `Volume.to_zarr`. Arguments as in `write_zarr`."""
     import uuid
 
+    _check_identifiers(identifiers)
     count = check_workers(workers)
     settings = _Settings(
-        chunks, shards, identifiers, None, count, _parse_memory(max_memory), progress, False, overwrite
+        chunks, shards, identifiers, None, count, parse_memory(max_memory), progress, False, overwrite
     )  # fmt: skip
     # The array may hold anything by now: nothing but this very call can continue this store.
-    return _write(volume, store, f"array {uuid.uuid4()}", _ArrayReader(volume.array), settings, 0)
+    return _write(volume, target_of(store), f"array {uuid.uuid4()}", _ArrayReader(volume.array), settings, 0)
 
 
 def _write(
-    volume: Volume, store: Any, fingerprint: str, reader: BlockReader, settings: _Settings, index: int
+    volume: Volume, target: Target, fingerprint: str, reader: BlockReader, settings: _Settings, index: int
 ) -> StoreReport:
-    grid, workers = _fit_memory(volume, settings)
+    grid, workers = fit_memory(
+        volume, settings.chunks, settings.shards, settings.max_memory, settings.workers, settings.scheduler
+    )
     fingerprint = (
         f"{fingerprint} {'x'.join(map(str, grid.chunks))} {'x'.join(map(str, grid.shards))} {settings.identifiers}"
     )
     record = store_attributes(volume, fingerprint, grid, settings.identifiers)
-    group, begun = _open_group(store, record, settings.overwrite)
-    shape_report = StoreReport(index, _shown(store), volume.shape)
+    report = StoreReport(index, target.shown, volume.shape)
+    try:
+        return _write_store(volume, target, record, grid, reader, replace(settings, workers=workers), report)
+    except OSError as error:
+        if isinstance(error, FastDicomError):
+            raise
+        raise SourceError(
+            f"{target.shown} cannot be written: {error.strerror or error}. Make room or check the path and its "
+            "permissions; then the same call continues.",
+            path=target.shown,
+        ) from error
+
+
+def _write_store(
+    volume: Volume,
+    target: Target,
+    record: dict[str, Any],
+    grid: Grid,
+    reader: BlockReader,
+    settings: _Settings,
+    report: StoreReport,
+) -> StoreReport:
+    group, begun = open_target(target, record, settings.overwrite, volume.array)
+    array = open_array(group, volume, grid)
     places = list(np.ndindex(*grid.counts))
+    todo = places if begun is None else missing_shards(array, places)
     known = known_failures(begun)
-    if begun is not None and begun["status"] == COMPLETE and (settings.report_errors or not known):
-        return replace(shape_report, shards_kept=len(places), failures=known)
-    array = _open_array(group, volume, grid)
-    todo = [place for place in places if begun is None or not _has_shard(array, place)]
+    if begun is not None and begun["status"] == COMPLETE:
+        if not todo and (settings.report_errors or not known):
+            return replace(report, shards_kept=len(places), failures=known)
+        if todo:  # something deleted them: it is not complete, whatever becomes of this call
+            group.attrs.put({"fastdicom": begun | {"status": WRITING}})
     if not settings.report_errors:  # what an earlier call filled must be read now, or raise
-        todo += [place for place in places if place not in set(todo) and _touches(grid.index(place), known)]
+        absent = set(todo)
+        todo = [*todo, *(p for p in places if p not in absent and _touches(grid.index(p), known))]
         known = ()
-    found = _write_shards(array, grid, reader, settings, workers, todo)
+    write = partial(_write_shard, array, grid, reader, record["fingerprint"], settings.report_errors)
+    found = _write_shards(partial(write, False), settings, todo)
     failures = tuple({failure.index: failure for failure in (*known, *found, *volume.failures)}.values())
     late = [place for place in todo if _touches(grid.index(place), tuple(found))]
     if late:
         # First the list, then the filled shards: none of them is ever there without being listed.
+        check_ours(array, record["fingerprint"])
         group.update_attributes({"fastdicom": record | {"failures": listed(failures)}})
         for place in late:
-            _write_shard(array, grid, reader, True, True, place)
-    _finish(group, volume, record, failures)
-    return replace(
-        shape_report, shards_written=len(todo), shards_kept=len(places) - len(todo), failures=failures
-    )  # fmt: skip
+            write(True, place)
+    _finish(group, array, volume, record, failures, places, target)
+    return replace(report, shards_written=len(todo), shards_kept=len(places) - len(todo), failures=failures)
 
 
 def _touches(index: tuple[slice, ...], failures: tuple[Failure, ...]) -> bool:
@@ -286,133 +331,52 @@ def _touches(index: tuple[slice, ...], failures: tuple[Failure, ...]) -> bool:
 
 
 def _write_shards(
-    array: Any, grid: Grid, reader: BlockReader, settings: _Settings, workers: int, todo: list[tuple[int, ...]]
+    task: Callable[[tuple[int, ...]], list[Failure]], settings: _Settings, todo: Sequence[tuple[int, ...]]
 ) -> list[Failure]:
     """Write those shards that can be made whole; returns the frames that could not be read."""
     if not todo:
         return []
-    task = partial(_write_shard, array, grid, reader, settings.report_errors, False)
-    sizes = [int(np.prod([s.stop - s.start for s in grid.index(place)])) * array.dtype.itemsize for place in todo]
-    with progress_bar(settings.progress, "write", sum(sizes) >> 20, "MiB") as advance:
+    with progress_bar(settings.progress, "write", len(todo), "shards") as advance:
         parts = run_tasks(
-            task, todo, scheduler=settings.scheduler, workers=workers, on_result=lambda k: advance(sizes[k] >> 20)
+            task, todo, scheduler=settings.scheduler, workers=settings.workers, on_result=lambda _: advance(1)
         )
     return [failure for part in parts for failure in part]
 
 
-def _fit_memory(volume: Volume, settings: _Settings) -> tuple[Grid, int]:
-    """Chunks, shards and workers such that the tasks together stay below `max_memory`."""
-    workers = settings.workers
-    shard_bytes = SHARD_BYTES
-    if settings.max_memory is not None:
-        # Not by the number of workers: another machine must be able to continue this store.
-        shard_bytes = max(1, min(shard_bytes, settings.max_memory // (COPIES_A_SHARD * SHARDS_AT_ONCE)))
-    itemsize = volume.dtype.itemsize
-    grid = choose_grid(volume.shape, volume.dims, itemsize, settings.chunks, settings.shards, shard_bytes)
-    if settings.max_memory is not None and not is_client(settings.scheduler):
-        task = (
-            COPIES_A_SHARD * int(np.prod([min(s, n) for s, n in zip(grid.shards, grid.shape, strict=True)])) * itemsize
-        )
-        if task > settings.max_memory:
-            raise UsageError(
-                f"One shard of {grid.shards} voxels needs about {task >> 20} MiB, more than max_memory "
-                f"({settings.max_memory >> 20} MiB). Pass smaller chunks= and shards=, or more memory.",
-                argument="max_memory",
-            )
-        workers = max(1, min(workers, settings.max_memory // max(1, task)))
-    return grid, workers
-
-
-def _shown(store: Any) -> str:
-    return str(store)
-
-
-def _open_group(store: Any, record: dict[str, Any], overwrite: bool) -> tuple[Any, dict[str, Any] | None]:
-    """The group to write into, and the record of an earlier call that this one continues."""
-    import zarr
-
-    local = isinstance(store, (str, Path)) and "://" not in str(store)
-    try:
-        if local and Path(store).is_file():
-            _refuse_foreign(Path(store))
-        group = zarr.open_group(store, mode="r+")
-    except FileNotFoundError:
-        if local:
-            _refuse_foreign(Path(store))
-        return zarr.create_group(store, zarr_format=3, attributes={"fastdicom": record}), None
-    except ValueError as error:  # an array, or metadata that are no JSON
-        raise InvalidStoreError(
-            f"{store} is no Zarr group that fastdicom wrote ({error}). Choose another path.", path=str(store)
-        ) from error
-    earlier = group.attrs.get("fastdicom")
-    if not isinstance(earlier, dict):
-        raise InvalidStoreError(
-            f"{store} is a Zarr group that fastdicom did not write. Choose another path.", path=str(store)
-        )
-    if earlier.get("fingerprint") == record["fingerprint"]:
-        return group, earlier
-    if not overwrite:
-        raise PlanMismatchError(
-            f"{store} ({earlier.get('status')}) was written from other files or with other settings. Pass "
-            "overwrite=True to replace it, or choose another path.",
-            path=str(store),
-            status=earlier.get("status"),
-        )
-    return zarr.create_group(store, zarr_format=3, attributes={"fastdicom": record}, overwrite=True), None
-
-
-def _refuse_foreign(path: Path) -> None:
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise InvalidStoreError(
-            f"{path} exists and is not a Zarr store. Choose another path; nothing was written.", path=str(path)
-        )
-
-
-def _open_array(group: Any, volume: Volume, grid: Grid) -> Any:
-    from zarr.codecs import BloscCodec
-
-    if ARRAY in group:
-        return group[ARRAY].with_config({"write_empty_chunks": True})
-    return group.create_array(
-        ARRAY,
-        shape=volume.shape,
-        dtype=volume.dtype,
-        chunks=grid.chunks,
-        shards=grid.shards,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=volume.dtype.itemsize),
-        fill_value=0,
-        dimension_names=list(volume.dims),
-        attributes={"units": volume.units} if volume.units else {},
-        config={"write_empty_chunks": True},  # a shard that is there is a shard that was written
-    )
-
-
-def _has_shard(array: Any, place: tuple[int, ...]) -> bool:
-    from zarr.core.sync import sync
-
-    path = array.store_path / array.metadata.encode_chunk_key(place)
-    return bool(sync(path.store.exists(path.path)))
-
-
 def _write_shard(
-    array: Any, grid: Grid, reader: BlockReader, report: bool, filled: bool, place: tuple[int, ...]
+    array: Any,
+    grid: Grid,
+    reader: BlockReader,
+    fingerprint: str,
+    report: bool,
+    filled: bool,
+    place: tuple[int, ...],
 ) -> list[Failure]:
     """Make and write one shard, but one with failures only where `filled` allows it."""
     index = grid.index(place)
     failures: list[Failure] | None = [] if report else None
     block = reader(index, failures)
     if filled or not failures:
-        array[index] = block
+        put_shard(array, index, place, block, fingerprint)
     return failures or []
 
 
-def _finish(group: Any, volume: Volume, record: dict[str, Any], failures: tuple[Failure, ...]) -> None:
-    """Per-slice columns, then everything that says "complete", in one write."""
+def _finish(
+    group: Any,
+    array: Any,
+    volume: Volume,
+    record: dict[str, Any],
+    failures: tuple[Failure, ...],
+    places: Sequence[tuple[int, ...]],
+    target: Target,
+) -> None:
+    """Per-slice columns, then everything that says "complete", in one write: of a store that is ours and whole."""
     columns = numeric_columns(volume)
     if failures and "valid" in columns:
         columns["valid"] = columns["valid"].copy()
         for failure in failures:
             columns["valid"][failure.index] = False
+    check_ours(array, record["fingerprint"])
     slices = group.require_group("slices")
     for name, values in columns.items():
         if name in slices:
@@ -422,4 +386,14 @@ def _finish(group: Any, volume: Volume, record: dict[str, Any], failures: tuple[
     ome = ome_attributes(volume, record["modality"] or "volume")
     if ome is not None:
         attributes["ome"] = ome
+    check_ours(array, record["fingerprint"])
+    missing = missing_shards(array, places)
+    if missing:
+        raise InvalidStoreError(
+            f"{len(missing)} of {len(places)} shards of {target.shown} are not there after they were written (first: "
+            f"{missing[0]}): something deleted them, or the workers write where this process does not read. Use a path "
+            "or URL that all of them share, and run the same call again.",
+            path=target.shown,
+            missing=len(missing),
+        )
     group.update_attributes(attributes)
