@@ -72,7 +72,8 @@ def _decode_pillow(
         from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
     except ImportError as error:
         raise MissingDependencyError(
-            "JPEG 2000 at a lower resolution needs Pillow, which is not installed. Run: pip install 'fastdicom-volume[levels]'.",
+            "JPEG 2000 at a lower resolution needs Pillow, which is not installed. Run: pip install "
+            "'fastdicom-volume[levels]'.",
             package="pillow",
             extra="levels",
         ) from error

@@ -18,6 +18,7 @@ from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceError
 from fastdicom.headers.columns import COLUMNS, Column
 from fastdicom.headers.frame_groups import frame_overrides, max_frames
+from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader
 
 __all__ = ["FileHeader", "looks_like_dicom", "open_clamped", "read_file_header"]
@@ -51,38 +52,14 @@ class FileHeader:
     """Bytes of the file."""
 
 
-class _Clamped(io.RawIOBase):
-    """A readable, seekable view of a ByteReader; reads never ask for more than the file has.
+class _Clamped(ReaderFile):
+    """A `ReaderFile` whose reads never ask for more than the file has.
 
     pydicom reads as many bytes as a length field says, and Python allocates them first: a length of 4 GiB in a file of
     1 KiB must not.
     """
 
     name = ""  # pydicom asks every file object for one
-
-    def __init__(self, reader: ByteReader) -> None:
-        self._reader = reader
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = (0, self._position, self._reader.size)[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = self._reader.readinto_at(self._position, view[: max(0, self._reader.size - self._position)])
-        self._position += count
-        return count
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = max(0, self._reader.size - self._position)
