@@ -19,6 +19,7 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore
 
 import fastdicom
+from fastdicom import nifti
 from fastdicom.cli import run
 from fastdicom.errors import (
     FastDicomError,
@@ -206,9 +207,12 @@ def test_missing_shards_of_other_stores(
     fastdicom.write_zarr(source, place, **GRID)
     group = zarr.open_group(place)
     if not listing:
+        really = type(group.store).list_prefix
 
         def list_prefix(self: Any, prefix: str) -> Any:
-            raise NotImplementedError
+            if prefix.endswith("0/"):
+                raise NotImplementedError
+            return really(self, prefix)
 
         monkeypatch.setattr(type(group.store), "list_prefix", list_prefix)
     same(place, source)
@@ -333,15 +337,15 @@ def test_a_kill_while_a_store_is_replaced(
             (store / LAST).unlink(missing_ok=True)
             (store / "0" / "zarr.json").unlink(missing_ok=True)
         if moment in ("before", "half") or (moment == "one of two" and calls == 2):
-            raise KeyboardInterrupt
+            raise RuntimeError("killed")
         await really(where)
         if moment == "after" and calls == 2:
-            raise KeyboardInterrupt
+            raise RuntimeError("killed")
 
     again = partial(fastdicom.write_zarr, source, store, **GRID, values="stored", overwrite=True)
     with monkeypatch.context() as patch:
         patch.setattr(target, "_delete", delete)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(RuntimeError, match="killed"):
             again()
     assert status_of(store) != "complete"
     with pytest.raises(InvalidStoreError, match="not complete"):
@@ -473,16 +477,14 @@ def test_a_full_disk_is_told_with_the_path(
 
     place = tmp_path / ("s.nii.gz" if how == "nifti" else "s.zarr")
     with monkeypatch.context() as patch:
-        patch.setattr(zarr.storage._local, "_put" if how != "nifti" else "_get", full)
-        patch.setattr(fastdicom.nifti, "_write_voxels", full)
+        patch.setattr(zarr.storage._local, "_put", full)
+        patch.setattr(nifti, "_write_voxels", full)
         if how == "library":
             with pytest.raises(SourceError, match=r"s\.zarr cannot be written: No space left"):
                 fastdicom.write_zarr(source, place)
         else:
             assert run(["convert", str(source), str(place)]) == 1
-            said = capsys.readouterr().err
-            assert str(place) in said or how == "command"
-            assert "s.zarr cannot be written: No space" in said or "s.nii.gz cannot be written: No space" in said
+            assert f"{place} cannot be written: No space left" in capsys.readouterr().err
     assert run(["convert", str(source), str(place)]) == 0
 
 

@@ -224,7 +224,7 @@ def _reads_from(array: Any, where: Any) -> bool:
 
         def reducer_override(self, item: Any) -> Any:
             how = super().reducer_override(item)
-            if how is NotImplemented and not isinstance(item, type):
+            if how is NotImplemented and not isinstance(item, type) and type(item) not in self.dispatch_table:
                 try:
                     item.__reduce_ex__(4)
                 except Exception:  # cannot be pickled (a lock, an open file): left out
