@@ -23,7 +23,20 @@ from fastdicom.progress import ProgressArgument
 from fastdicom.series import find_volumes
 from fastdicom.types import GeometryPolicy, Skipped
 
-__all__ = ["SeriesArgument", "entry_of", "no_images", "select", "warn_of_geometry", "warn_of_skipped", "with_policy"]
+__all__ = [
+    "SeriesArgument",
+    "entry_of",
+    "no_images",
+    "note_of_skipped",
+    "select",
+    "warn_of_geometry",
+    "warn_of_skipped",
+    "with_note_of_skipped",
+    "with_policy",
+]
+
+DAMAGED_KINDS = ("damaged", "unreadable", "missing")
+"""Kinds of skipped files that a slice may be lost with; the others are no images."""
 
 SeriesArgument = str | int | Callable[[CatalogEntry], bool] | None
 """A SeriesInstanceUID, an index into ``catalog.volumes``, or a predicate over its entries."""
@@ -57,20 +70,35 @@ def entry_of(
             )
         entry = source if policy is None else _with_policy(source, policy)
     elif isinstance(source, Catalog):
-        entry = select(with_policy(source, policy), series)
+        judged = with_policy(source, policy)
+        (entry,) = with_note_of_skipped([select(judged, series)], judged.skipped)
     else:
         catalog = scan(source, policy=policy, scheduler=scheduler, workers=workers, progress=progress)
         if not catalog.volumes:
             raise no_images(source, catalog)
-        entry = select(catalog, series)
+        (entry,) = with_note_of_skipped([select(catalog, series)], catalog.skipped)
         warn_of_skipped(catalog.skipped)
     warn_of_geometry([entry])
     return entry
 
 
+def with_note_of_skipped(entries: Sequence[CatalogEntry], skipped: Sequence[Skipped]) -> list[CatalogEntry]:
+    """Each volume with a note of the damaged files beside it: a slice of it may have been among them."""
+    note = note_of_skipped(skipped)
+    return [replace(entry, found=replace(entry.found, notes=(*entry.found.notes, *note))) for entry in entries]
+
+
+def note_of_skipped(skipped: Sequence[Skipped]) -> tuple[str, ...]:
+    """What a volume says about damaged files beside it; no path, which may name a person."""
+    count = sum(item.kind in DAMAGED_KINDS for item in skipped)
+    if not count:
+        return ()
+    return (f"{count} file{'s' if count > 1 else ''} of the source could not be read and went into no volume",)
+
+
 def warn_of_skipped(skipped: Sequence[Skipped]) -> None:
     """Warn of DICOM files that are in no volume because they are damaged: a slice of this one may be among them."""
-    damaged = [item for item in skipped if item.kind in ("damaged", "unreadable", "missing")]
+    damaged = [item for item in skipped if item.kind in DAMAGED_KINDS]
     if damaged:
         first = damaged[0]
         warnings.warn(

@@ -8,12 +8,8 @@ from typing import Any
 
 from fastdicom.blocks import Failure
 from fastdicom.errors import FastDicomError
-from fastdicom.types import Skipped
 
-__all__ = ["StoreReport", "WriteReport", "known_failures", "listed", "note_of_failures", "note_of_skipped"]
-
-DAMAGED_KINDS = ("damaged", "unreadable", "missing")
-"""Kinds of skipped files that a slice may be lost with; the others are no images."""
+__all__ = ["StoreReport", "WriteReport", "known_failures", "listed", "note_of_failures"]
 
 
 @dataclass(frozen=True)
@@ -84,11 +80,3 @@ def note_of_failures(failures: Sequence[Failure]) -> tuple[str, ...]:
     if not failures:
         return ()
     return (f"{len(failures)} frame{'s' if len(failures) > 1 else ''} could not be read and filled instead",)
-
-
-def note_of_skipped(skipped: Sequence[Skipped]) -> tuple[str, ...]:
-    """What a volume says about damaged files beside it; no path, which may name a person."""
-    count = sum(item.kind in DAMAGED_KINDS for item in skipped)
-    if not count:
-        return ()
-    return (f"{count} file{'s' if count > 1 else ''} of the source could not be read and went into no volume",)

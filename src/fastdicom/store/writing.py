@@ -36,6 +36,7 @@ from fastdicom.selection import (
     select,
     warn_of_geometry,
     warn_of_skipped,
+    with_note_of_skipped,
     with_policy,
 )
 from fastdicom.store.layout import (
@@ -49,10 +50,10 @@ from fastdicom.store.layout import (
 from fastdicom.store.memory import fit_memory, parse_memory
 from fastdicom.store.names import store_names
 from fastdicom.store.reading import is_store
-from fastdicom.store.reports import StoreReport, WriteReport, known_failures, listed, note_of_skipped
+from fastdicom.store.reports import StoreReport, WriteReport, known_failures, listed
 from fastdicom.store.shards import check_ours, missing_shards, open_array, put_shard
 from fastdicom.store.target import Target, open_target, refuse_inside_a_store, target_of
-from fastdicom.types import GeometryPolicy, Skipped
+from fastdicom.types import GeometryPolicy
 from fastdicom.volume import Volume
 
 __all__ = ["StoreReport", "WriteReport", "write_volume", "write_zarr"]
@@ -193,12 +194,6 @@ def _entries(
     entries = list(catalog.volumes) if series is None else [select(catalog, series)]
     warn_of_geometry(entries)
     return with_note_of_skipped(entries, catalog.skipped)
-
-
-def with_note_of_skipped(entries: Sequence[CatalogEntry], skipped: Sequence[Skipped]) -> list[CatalogEntry]:
-    """Each volume with a note of the damaged files beside it: a slice of it may have been among them."""
-    note = note_of_skipped(skipped)
-    return [replace(entry, found=replace(entry.found, notes=(*entry.found.notes, *note))) for entry in entries]
 
 
 def _below(store: Any, name: str) -> Any:
