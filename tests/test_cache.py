@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastdicom
 from fastdicom.cache import HeaderCache, read_with_cache
 from fastdicom.errors import SourceError
 from fastdicom.headers import HeaderTable, read_headers
 from fastdicom.sources import discover
 from fastdicom.testing import SeriesSpec, write_series
-from fastdicom.types import FileRef
+from fastdicom.types import FileRef, Skipped
 from test_headers import disagreements
 
 LONG_AGO = time.time_ns() - 10**12
@@ -145,3 +146,31 @@ def test_no_half_written_cache_is_left(archive: Path, tmp_path: Path, monkeypatc
 def test_empty_cache_and_empty_archive(tmp_path: Path) -> None:
     assert len(read_with_cache([], tmp_path / "cache", read_headers)) == 0
     assert HeaderCache.load(tmp_path / "nothing").files == []
+
+
+def test_what_could_not_be_read_is_tried_again(archive: Path, tmp_path: Path) -> None:
+    """Permissions and connections recover without a new size or time."""
+    refs = discover(archive / "a")[0]
+
+    def failing(files: Sequence[FileRef]) -> HeaderTable:
+        table = read_headers(files[2:])
+        table.skipped = [Skipped(files[0].locator, "unreadable", "no"), Skipped(files[1].locator, "missing", "no")]
+        return table
+
+    read_with_cache(refs, tmp_path / "cache", failing)
+    assert scan(refs, tmp_path / "cache") == [ref.locator for ref in refs[:2]]
+    assert scan(refs, tmp_path / "cache") == []
+
+
+def test_a_cache_in_the_folder_that_is_scanned_is_no_file_of_it(archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(archive / "a", tmp_path / "a")
+    for path in (tmp_path / "a").iterdir():
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    (tmp_path / "alias").symlink_to(tmp_path / "a")
+    cache = tmp_path / "alias" / "cache.npz"
+    first = fastdicom.scan(tmp_path / "a", cache=cache)
+    os.utime(cache, ns=(LONG_AGO, LONG_AGO))
+    second = fastdicom.scan(tmp_path / "a", cache=cache)
+    assert cache.stat().st_mtime_ns == LONG_AGO  # not written again
+    assert first.n_files == second.n_files == 5
+    assert second.skipped == ()

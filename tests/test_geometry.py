@@ -103,3 +103,9 @@ def test_the_affine_is_the_equation_of_the_standard(
     found = geometry.corners(affine, (3, 4, 5))
     np.testing.assert_allclose(found[-1], written, atol=1e-9)
     assert len(found) == 8
+
+
+def test_rounded_cosines_do_not_change_the_pixel_size() -> None:
+    affine = geometry.affine_of([0.707, 0.707, 0, -0.708, 0.707, 0.01], (0.7, 0.8), np.zeros(3), np.array([0, 0, 1.0]))
+    np.testing.assert_allclose(np.linalg.norm(affine[:3, 1:3], axis=0), [0.7, 0.8], rtol=1e-15)
+    assert abs(affine[:3, 1] @ affine[:3, 2]) < 1e-15

@@ -151,3 +151,9 @@ def test_the_quaternion_is_that_of_the_rotation(vector: tuple[float, float, floa
     a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
     back = Rotation.from_quat([b, c, d, a])
     np.testing.assert_allclose(back.as_matrix(), rotation.as_matrix(), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_integers_of_64_bits_reach_nibabel(oblique: Volume, dtype: type) -> None:
+    wide = replace(oblique, array=np.asarray(oblique.array).astype(dtype))
+    assert wide.to_nibabel().get_data_dtype() == dtype

@@ -606,3 +606,109 @@ def test_grouping_and_sorting_100_000_rows_takes_less_than_a_second(series: int,
     assert len(volumes) == series
     assert sum(v.rows.size for v in volumes) == len(table) == 100_000
     assert min(seconds) < 1.0
+
+
+# --- what must not be mixed ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("numbers", [1, 11])
+def test_phases_of_which_one_lacks_a_slice_are_split_by_what_differs(numbers: int) -> None:
+    early = np.delete(np.arange(10), 4)
+    phases = [
+        stack_table(axial(10)[early], acquisition_number=1, instance_number=early + 1),
+        stack_table(axial(10), acquisition_number=2, instance_number=np.arange(10) + numbers),
+    ]
+    table = shuffled(joined(*phases), 3)
+    volumes, _ = found(table, duplicates="split")
+    numbers_of = [set(table["acquisition_number"][v.used_rows].tolist()) for v in volumes]
+    assert sorted(map(sorted, numbers_of)) == [[1], [2]]
+    assert sorted(v.rows.size for v in volumes) == [9, 10]
+    assert [isinstance(v.error, IrregularSpacingError) for v in volumes] == [v.rows.size == 9 for v in volumes]
+    first = regular(table, duplicates="first")
+    assert set(table["acquisition_number"][first.used_rows].tolist()) == {2}
+
+
+def test_first_and_split_refuse_where_any_choice_would_mix() -> None:
+    early = np.delete(np.arange(10), 4)
+    table = joined(stack_table(axial(10)[early], instance_number=early + 1), stack_table(axial(10)))
+    table.columns["instance_number"] = np.arange(19) + 1
+    for duplicates in ("first", "split"):
+        assert isinstance(one(table, duplicates=duplicates).error, RepeatedPositionError)
+
+
+def test_jitter_of_a_trigger_is_no_order_of_times() -> None:
+    rng = np.random.default_rng(4)
+    parts = [
+        stack_table(
+            axial(3),
+            acquisition_time=np.array([b"1000%02d.%03d" % (10 * t, 50 * k) for k in range(3)]),
+            trigger_time=600 + rng.uniform(-5, 5, 3),
+            instance_number=3 * t + np.arange(3) + 1,
+        )
+        for t in range(4)
+    ]
+    table = shuffled(joined(*parts), 1)
+    volume = regular(table)
+    assert volume.dimensions[0].attribute == "acquisition_time"
+    np.testing.assert_array_equal(table["instance_number"][volume.rows], 3 * np.arange(4)[:, None] + np.arange(3) + 1)
+
+
+def test_scattered_content_times_are_no_time_axis() -> None:
+    seconds = np.random.default_rng(2).permutation(12)
+    table = stack_table(np.tile(axial(6), (2, 1)), content_time=np.array([b"1000%02d" % s for s in seconds]))
+    table.columns["modality"] = np.full(12, b"CT")
+    assert isinstance(one(table).error, RepeatedPositionError)
+
+
+def test_one_instance_uid_is_one_image_whatever_the_clock_says() -> None:
+    table = joined(stack_table(axial(6), content_time=b"100000"), stack_table(axial(6), content_time=b"110000"))
+    table.columns["sop_instance_uid"] = np.tile(table["sop_instance_uid"][:6], 2)
+    error = one(table).error
+    assert isinstance(error, RepeatedPositionError)
+    assert "one SOP Instance UID" in str(error)
+    assert regular(table, duplicates="first").rows.shape == (6,)
+
+
+@pytest.mark.parametrize("absurd", [1e4, np.inf])
+def test_an_absurd_pixel_spacing_does_not_merge_others(absurd: float) -> None:
+    table = stack_table(axial(9), pixel_spacing=np.array([[0.7] * 2] * 4 + [[0.8] * 2] * 4 + [[absurd] * 2]))
+    volumes, _ = found(table)
+    assert [v.rows.size for v in volumes] == [4, 4, 1]
+
+
+@pytest.mark.parametrize("modality", [b"US", b"XA", b"NM", b"OT", b"MR"])
+def test_frames_of_a_file_with_one_position_are_a_sequence(modality: bytes) -> None:
+    table = header_table(
+        6, path=np.array(["/data/us.dcm"] * 6, dtype=object), frame=np.arange(6), frames_in_file=6,
+        sop_instance_uid=b"1.2.3", image_position=[1.0, 2, 3], modality=modality, instance_number=1,
+    )  # fmt: skip
+    volume = regular(shuffled(table, 2))
+    assert volume.dims == ("frame",)
+    assert shuffled(table, 2)["frame"][volume.rows].tolist() == list(range(6))
+    assert "one Image Position (Patient) for all" in volume.warnings[0]
+
+
+def test_series_without_any_uid_are_told_apart_by_their_folder() -> None:
+    parts = [stack_table(axial(4), study_instance_uid=b"", series_instance_uid=b"") for _ in range(2)]
+    table = joined(*parts)
+    table.columns["path"] = np.array([f"/{'ab'[k // 4]}/{k}.dcm" for k in range(8)], dtype=object)
+    volumes, _ = found(shuffled(table, 1))
+    assert [v.rows.size for v in volumes] == [4, 4]
+    assert all("no Series Instance UID" in v.warnings[-1] for v in volumes)
+
+
+def test_a_projection_that_lands_on_the_grid_is_no_slice() -> None:
+    slices = stack_table(axial(7), image_type=b"ORIGINAL\\PRIMARY\\AXIAL")
+    table = joined(slices, stack_table(axial(1, z=17.5), image_type=b"DERIVED\\SECONDARY\\AXIAL\\MIP"))
+    assert [v.rows.size for v in found(table)[0]] == [7, 1]
+
+
+def test_a_gap_in_a_micrometre_stack_makes_no_time_points() -> None:
+    places = axial(8, 0.01)
+    places[4:, 2] += 0.5
+    assert isinstance(one(stack_table(places)).error, IrregularSpacingError)
+
+
+def test_mosaics_that_cannot_be_taken_apart_are_told() -> None:
+    volume = regular(stack_table(axial(4), image_type=b"ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC"))
+    assert "MOSAIC" in volume.warnings[0]

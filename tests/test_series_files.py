@@ -151,3 +151,15 @@ def test_a_slope_for_each_slice(multi_frame: bool | str, tmp_path: Path) -> None
     )
     series = write_series(tmp_path, spec)
     np.testing.assert_allclose(fastdicom.load_volume(tmp_path).array, series.modality_values(), rtol=1e-6)
+
+
+def test_a_missing_block_is_missing_also_where_the_acquisition_number_counts_blocks(tmp_path: Path) -> None:
+    spec = SeriesSpec(slices=24, rows=8, columns=8, extra={"AcquisitionNumber": lambda k: k // 4 + 1})
+    series = write_series(tmp_path, spec)
+    for path in series.paths[8:12]:
+        Path(str(path)).unlink()
+    (entry,) = fastdicom.scan(tmp_path)
+    assert isinstance(entry.error, IrregularSpacingError)
+    filled = fastdicom.load_volume(tmp_path, policy=GeometryPolicy(gaps="fill"))
+    assert filled.shape[0] == 24
+    assert np.flatnonzero(~filled.slices["valid"]).tolist() == [8, 9, 10, 11]

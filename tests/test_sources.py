@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import pickle
 import struct
 import threading
 import zipfile
@@ -18,8 +19,11 @@ import numpy as np
 import pydicom
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.fileset import FileSet
 
+import fastdicom
 from fastdicom.errors import SourceError, SourceNotFoundError, UsageError
 from fastdicom.headers import READER_WALK, HeaderTable, read_headers
 from fastdicom.sources import discover, open_reader
@@ -81,6 +85,60 @@ def test_symbolic_links_may_form_loops(tmp_path: Path) -> None:
     (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
     (tmp_path / "z").symlink_to(tmp_path / "a")
     assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "**", "**/*", "*.dcm", "**/*.dcm"])
+def test_a_link_to_itself_is_skipped(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "a.dcm").touch()
+    (tmp_path / "self.dcm").symlink_to(tmp_path / "self.dcm")
+    files, skipped = discover(str(tmp_path / pattern))
+    assert [Path(ref.locator).name for ref in files] == ["a.dcm"]
+    if pattern not in ("*", "*.dcm") or skipped:  # glob leaves out broken links in some versions of Python
+        assert [(Path(item.path).name, item.kind) for item in skipped] == [("self.dcm", "unreadable")]
+
+
+def test_a_pattern_finds_files_below_a_folder_with_an_alias(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "1.dcm").touch()
+    (tmp_path / "alias").symlink_to(tmp_path / "real")
+    assert len(names(f"{tmp_path}/**/real/*.dcm")) == 1
+    assert len(names(f"{tmp_path}/**/alias/*.dcm")) == 1
+    assert len(names(f"{tmp_path}/**/*.dcm")) == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_reported_whatever_the_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("closed", "open"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.dcm").touch()
+    real = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    files, skipped = discover(f"{tmp_path}/**/*.dcm")
+    assert len(files) == 1
+    assert [Path(item.path).name for item in skipped] == ["closed"]
+
+
+@given(st.lists(st.sampled_from(["a", "[ab]", "[!a]", "?", "*", "a*", "**", "[]]", "[a", "a?c", "[^.*]"]), max_size=4))
+def test_recursive_patterns_match_what_glob_matches(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
+    root = tmp_path_factory.getbasetemp() / "tree"
+    if not root.exists():
+        for name in ("a/b/c", "b/a/a", "abc", "a/abc", "]/[a", "[a/]", "b/abc/^", "a/b/a/b/c"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+    pattern = os.path.join(root, "**", *parts)
+    expected = {path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
+    try:
+        found = names(pattern)
+    except SourceNotFoundError:
+        found = []
+    assert sorted(found) == sorted(expected)
 
 
 def test_what_is_no_file_is_reported(tmp_path: Path) -> None:
@@ -246,6 +304,44 @@ def archive(request: pytest.FixtureRequest, series: WrittenSeries, tmp_path: Pat
     return zip_of(tmp_path / "archive.bin", {"empty/": b"", **files}, request.param)
 
 
+def zip_bytes(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("tells", ["time", "nothing"])
+@pytest.mark.parametrize("again", [True, False])
+def test_an_archive_written_again_with_the_same_size(tmp_path: Path, tells: str, again: bool) -> None:
+    path = zip_of(tmp_path / "zip", {"a": b"1" * 10, "b": b"2" * 50}, zipfile.ZIP_STORED)
+    size, before = path.stat().st_size, path.stat().st_mtime_ns
+    with open_reader(discover(path)[0][0].locator) as reader:
+        assert reader.read_at(0, 100) == b"1" * 10
+    zip_of(path, {"b": b"3" * 25, "a": b"4" * 35}, zipfile.ZIP_STORED)
+    assert path.stat().st_size == size
+    os.utime(path, ns=(before, before + (10**9 if tells == "time" else 0)))
+    if tells == "nothing" and not again:
+        archives = pytest.MonkeyPatch()
+        archives.setattr("fastdicom.sources.archives._RENEWAL_S", 0.0)
+    if again:
+        assert {ref.locator.split("::")[0]: ref.size for ref in discover(path)[0]} == {"zip://a": 35, "zip://b": 25}
+    for name, content in (("a", b"4" * 35), ("b", b"3" * 25)):
+        with open_reader(f"zip://{name}::{path}") as reader:
+            assert reader.read_at(0, 100) == content
+    if tells == "nothing" and not again:
+        archives.undo()
+
+
+@pytest.mark.parametrize("name", ["plain", "\u00e9t\u00e9", "\u5f71\u50cf/1"])
+def test_zip_members_of_any_name(tmp_path: Path, name: str) -> None:
+    path = zip_of(tmp_path / "zip", {name: b"content"}, zipfile.ZIP_STORED)
+    (ref,) = discover(path)[0]
+    with open_reader(ref.locator) as reader:
+        assert reader.read_at(0, 100) == b"content"
+
+
 def test_zip_members_have_the_same_headers(archive: Path, local: HeaderTable) -> None:
     files, skipped = discover(archive)
     assert skipped == []
@@ -340,9 +436,52 @@ def test_file_object_of_a_zip_archive(archive: Path, local: HeaderTable) -> None
 
 def test_file_object_that_is_gone(series: WrittenSeries) -> None:
     files, _ = discover(io.BytesIO(Path(series.files[0]).read_bytes()))
+    open_reader(files[0].locator)  # its locator keeps it
+    names_only = [FileRef(str(file.locator), file.size) for file in files]
+    assert pickle.loads(pickle.dumps(files)) == files
+    del files
     with pytest.raises(SourceNotFoundError, match="Keep it"):
-        open_reader(files[0].locator)
-    assert [item.kind for item in read_headers(files).skipped] == ["missing"]
+        open_reader(names_only[0].locator)
+    assert [item.kind for item in read_headers(names_only).skipped] == ["missing"]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_file_objects_of_a_generator_live_as_long_as_the_catalog(series: WrittenSeries, zipped: bool) -> None:
+    contents = [Path(path).read_bytes() for path in series.files]
+    if zipped:
+        contents = [zip_bytes({"a": content}) for content in contents]
+    catalog = fastdicom.scan(io.BytesIO(content) for content in contents)
+    assert catalog.skipped == ()
+    assert fastdicom.load_volume(catalog[0]).shape == (6, 64, 64)
+
+
+class Failing(io.BytesIO):
+    """A file object of somebody who does not know of OSError."""
+
+    fails = "read"
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.fails == "read":
+            raise RuntimeError("no")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if self.fails == "seek":
+            raise RuntimeError("no")
+        return super().seek(offset, whence)
+
+
+@pytest.mark.parametrize("fails", ["read", "seek", "closed"])
+def test_a_file_object_that_fails_is_skipped(series: WrittenSeries, fails: str) -> None:
+    content = Path(series.files[0]).read_bytes()
+    good, bad = io.BytesIO(content), Failing(content)
+    bad.fails = fails
+    if fails == "closed":
+        bad.close()
+    files, skipped = discover([good, bad])
+    assert len(files) == 1
+    assert [item.kind for item in skipped] == ["unreadable"]
+    assert "Failing cannot be read" in skipped[0].reason
 
 
 def test_file_objects_in_many_threads(series: WrittenSeries) -> None:
@@ -487,6 +626,65 @@ def test_http_server_without_ranges(server: str, series: WrittenSeries, local: H
 def test_http_file_that_is_gone(server: str) -> None:
     table = read_headers([FileRef(f"{server}/nothing", -1)])
     assert [item.kind for item in table.skipped] == ["missing"]
+
+
+class SilentHandler(BaseHTTPRequestHandler):
+    """A server that does not say how much it sends."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(b"content")
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def test_http_file_of_unknown_size_is_not_called_empty() -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), SilentHandler) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{http.server_port}/file"
+        try:
+            (item,) = read_headers([FileRef(url, -1)]).skipped
+            with pytest.raises(SourceError, match="does not tell its size"):
+                discover(url)
+        finally:
+            http.shutdown()
+            thread.join()
+    assert item.kind == "unreadable"
+    assert "does not tell its size" in item.reason
+
+
+def test_chained_urls_list_folders_and_keep_their_chain(counting: str, series: WrittenSeries) -> None:
+    expected = [f"simplecache::{counting}/{Path(path).name}" for path in series.files]
+    assert names(f"simplecache::{counting}") == expected
+    assert names(f"simplecache::{counting}/*") == expected
+    assert names(expected[0]) == expected[:1]
+    assert read_headers([FileRef(expected[0], -1)]).skipped == []
+
+
+class HostFileSystem(CountingFileSystem):
+    """Its paths leave out user and host, as those of ftp, sftp and smb do."""
+
+    protocol = "hosted"
+    store: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        rest = path.partition("://")[2].partition("/")[2] if "://" in path else path
+        return "/" + rest.strip("/") if rest.strip("/") else ""
+
+
+@pytest.mark.parametrize("place", ["", "/", "/folder", "/folder/", "/folder/*", "/*/*", "/folder/a"])
+def test_locators_keep_host_and_user(place: str) -> None:
+    fsspec.register_implementation("hosted", HostFileSystem, clobber=True)
+    file_system = fsspec.filesystem("hosted")
+    file_system.pipe_file("/folder/a", b"content")
+    assert names(f"hosted://user:word@host:21{place}") == ["hosted://user:word@host:21/folder/a"]
 
 
 # Readers

@@ -315,6 +315,83 @@ def test_united_imaging_grid_takes_each_place_from_its_sequence(tmp_path: Path) 
     assert volume.geometry.spacing_source == "positions"
 
 
+# --- hostile files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vr", [b"SQ", b"FD"])
+@pytest.mark.parametrize("content", [b"\xff" * 16, b"\xfe\xff\0", bytes(5), b""])
+def test_a_malformed_grid_spoils_only_its_own_file(vr: bytes, content: bytes, tmp_path: Path) -> None:
+    write_image(tmp_path / "good.dcm", np.zeros((4, 4)))
+    grid = {(0x0065, "Image Private Header"): {0x50: ("DS", "4"), 0x51: ("OB", b"MARKER")}}
+    write_image(tmp_path / "bad.dcm", np.zeros((4, 4)), Manufacturer="UIH", SeriesInstanceUID="1.2.9", private=grid)
+    whole = (tmp_path / "bad.dcm").read_bytes()
+    old = b"\x65\0\x51\x10OB\0\0" + struct.pack("<I", 6) + b"MARKER"
+    assert old in whole
+    long_form = vr == b"SQ"
+    length = b"\0\0" + struct.pack("<I", len(content)) if long_form else struct.pack("<H", len(content))
+    (tmp_path / "bad.dcm").write_bytes(whole.replace(old, b"\x65\0\x51\x10" + vr + length + content))
+    table = headers_of(tmp_path)
+    problems = {Path(path).name: problem for path, problem in zip(table["path"], table["problem"], strict=True)}
+    assert problems["good.dcm"] == ""
+    assert "cannot be taken apart" in problems["bad.dcm"]
+
+
+@pytest.mark.parametrize("count", ["inf", "nan", "-inf", "1e400"])
+@pytest.mark.parametrize("normal", [["inf", "0", "nan"], ["1e308", "1e308", "1e308"]])
+def test_numbers_without_sense_in_a_mosaic(count: str, normal: list[str], tmp_path: Path) -> None:
+    csa = {"NumberOfImagesInMosaic": [count], "SliceNormalVector": normal}
+    private = {(0x0029, "SIEMENS CSA HEADER"): {0x10: ("OB", csa_header(csa))}}
+    write_mosaic(tmp_path, 4, normal=None, private=private)
+    table = headers_of(tmp_path)
+    assert ["cannot be taken apart" in problem for problem in table["problem"]] == [True]
+    csa["NumberOfImagesInMosaic"] = ["4"]
+    private = {(0x0029, "SIEMENS CSA HEADER"): {0x10: ("OB", csa_header(csa))}}
+    write_mosaic(tmp_path, 4, normal=None, private=private)
+    assert set(headers_of(tmp_path)["tile_source"].tolist()) == {TILES_ASSUMED}
+
+
+@pytest.mark.parametrize("what", ["mosaic", "weighting"])
+def test_a_disk_that_fails_makes_a_file_unreadable_and_not_damaged(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is unreadable is tried again by the next scan; a file without its weighting would be sorted wrongly."""
+    write_image(tmp_path / "good.dcm", np.zeros((4, 4)))
+    if what == "mosaic":
+        write_mosaic(tmp_path, 4, normal=None)
+    else:
+        write_image(tmp_path / "b.dcm", np.zeros((4, 4)), **PLACES["siemens csa text"])
+
+    def fail(path: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("fastdicom.headers.vendors.open_reader", fail)
+    table = headers_of(tmp_path)
+    assert [Path(path).name for path in table["path"]] == ["good.dcm"]
+    assert [item.kind for item in table.skipped] == ["unreadable"]
+    assert "Input/output error" in table.skipped[0].reason
+
+
+@pytest.mark.fuzz
+def test_the_deflated_pixels_of_a_grid_are_not_unpacked(tmp_path: Path) -> None:
+    import tracemalloc
+
+    items = [Dataset() for _ in range(4)]
+    for k, item in enumerate(items):
+        item.ImagePositionPatient = [0.0, 0.0, float(k)]
+    private = {(0x0065, "Image Private Header"): {0x50: ("DS", "4"), 0x51: ("SQ", items)}}
+    dataset = write_image(tmp_path / "a.dcm", np.zeros((8192, 8192)), Manufacturer="UIH", private=private)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    files, _ = discover(tmp_path)
+    read_headers(files)  # what is imported and compiled once is not counted
+    tracemalloc.start()
+    table = read_headers(files)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table["problem"].tolist() == [""] * 4
+    assert peak < 16 << 20
+
+
 # --- real files ------------------------------------------------------------------------------------------------------
 
 

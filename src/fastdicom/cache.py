@@ -105,9 +105,18 @@ class HeaderCache:
 
     @classmethod
     def of(cls, files: Sequence[FileRef], table: HeaderTable) -> HeaderCache:
-        """What can be kept of a table: files whose change would show."""
+        """What can be kept of a table: files whose change would show, and that could be read."""
         newest = time.time_ns() - RACE_NS
-        kept = [ref for ref in files if ref.size >= 0 and 0 < ref.mtime_ns < newest and "object://" not in ref.locator]
+        # Permissions, disks and connections recover, and neither size nor time of the file tell.
+        failed = {item.path for item in table.skipped if item.kind in ("unreadable", "missing")}
+        kept = [
+            ref
+            for ref in files
+            if ref.size >= 0
+            and 0 < ref.mtime_ns < newest
+            and "object://" not in ref.locator
+            and ref.locator not in failed
+        ]
         index = {ref.locator: k for k, ref in enumerate(kept)}
         file_of_row = np.array([index.get(locator, -1) for locator in table["path"].tolist()], dtype=np.int64)
         rows = np.flatnonzero(file_of_row >= 0)

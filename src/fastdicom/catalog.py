@@ -319,6 +319,8 @@ def scan(
     """
     policy = check_policy(policy) or GeometryPolicy()
     files, unlisted = discover(source)
+    if cache is not None:
+        files = _without_cache(files, cache)
     read = partial(_read_all, scheduler=scheduler, workers=check_workers(workers), progress=progress)
     table = read(files) if cache is None else read_with_cache(files, cache, read)
     table, copies = _without_copies(table)
@@ -337,6 +339,12 @@ def _read_all(files: Sequence[FileRef], *, scheduler: Any, workers: int, progres
             read_headers, batches, scheduler=scheduler, workers=workers, on_result=lambda k: advance(sizes[k])
         )
     return HeaderTable.concatenate(tables)
+
+
+def _without_cache(files: Sequence[FileRef], cache: str | os.PathLike[str]) -> list[FileRef]:
+    """Leave out the cache itself, which each scan of its folder would find changed."""
+    name, real = os.path.basename(os.fspath(cache)), os.path.realpath(cache)
+    return [ref for ref in files if os.path.basename(ref.locator) != name or os.path.realpath(ref.locator) != real]
 
 
 def _batches(files: Sequence[FileRef], workers: int) -> list[Sequence[FileRef]]:

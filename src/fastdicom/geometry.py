@@ -225,9 +225,12 @@ def affine_of(image_orientation: ArrayLike, pixel_spacing: ArrayLike, origin: Ar
     step : (3,) float64, mm
         From slice to slice; not along the normal where the stack is tilted.
 
+    Written cosines are rounded: the row is made a unit vector and the column a unit vector at a right angle to it, so
+    that the distance between voxels is Pixel Spacing. Parallel or absent cosines stay as they are.
+
     Source: DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1, extended by the slice index.
     """
-    cosines = np.asarray(image_orientation, dtype=np.float64)
+    cosines = _orthonormal(np.asarray(image_orientation, dtype=np.float64))
     spacing = np.asarray(pixel_spacing, dtype=np.float64)
     affine = np.eye(4)
     affine[:3, 0] = step
@@ -235,6 +238,17 @@ def affine_of(image_orientation: ArrayLike, pixel_spacing: ArrayLike, origin: Ar
     affine[:3, 2] = cosines[:3] * spacing[1]
     affine[:3, 3] = origin
     return affine
+
+
+def _orthonormal(cosines: Floats) -> Floats:
+    """The (6,) cosines with the row of unit length and the column of unit length across it."""
+    row_length = float(np.linalg.norm(cosines[:3]))
+    row = cosines[:3] / row_length if row_length > 1e-6 else cosines[:3]
+    column = cosines[3:] - float(cosines[3:] @ row) * row
+    column_length = float(np.linalg.norm(column))
+    if not (row_length > 1e-6 and column_length > 1e-6):
+        return cosines
+    return np.concatenate([row, column / column_length])
 
 
 def corners(affine: ArrayLike, shape: tuple[int, int, int]) -> Floats:

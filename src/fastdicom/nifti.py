@@ -137,7 +137,8 @@ def to_nibabel(volume: Volume) -> Any:
     data = array.transpose(*range(spatial - 1, -1, -1), *([spatial] if colour else []))
     kind = nibabel.Nifti1Image if header["sizeof_hdr"] == np.dtype(_FIELDS_1).itemsize else nibabel.Nifti2Image
     # Colour is an axis for nibabel's users; a file has RGB voxels.
-    image = kind(data, affine)
+    # nibabel refuses 64-bit integers unless they are asked for by name.
+    image = kind(data, affine, dtype=data.dtype)
     image.header["pixdim"][: spatial + 1] = header["pixdim"][: spatial + 1]
     image.header["xyzt_units"] = header["xyzt_units"]
     image.set_sform(affine, code=int(header["sform_code"]))

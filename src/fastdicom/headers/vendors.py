@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._quiet import quiet_pydicom
-from fastdicom.errors import FastDicomError
+from fastdicom.errors import FastDicomError, HeaderError
 from fastdicom.geometry import is_orthonormal, slice_normal
 from fastdicom.headers.columns import INT_MISSING, HeaderTable
 from fastdicom.headers.csa import read_csa
 from fastdicom.sources import open_reader
+from fastdicom.types import Skipped
 
 __all__ = ["TILES_ASSUMED", "TILES_NONE", "TILES_SIEMENS", "TILES_UIH", "apply_vendor_rules"]
 
@@ -40,6 +41,7 @@ GE_B_OFFSET = 1_000_000_000
 MAX_TILES = 4096
 
 _UIH_FRAMES = 0x0065_1051
+_T = TypeVar("_T")
 
 
 def apply_vendor_rules(table: HeaderTable) -> HeaderTable:
@@ -67,10 +69,16 @@ def apply_vendor_rules(table: HeaderTable) -> HeaderTable:
     complete = HeaderTable(columns, table.skipped)
     if n == 0:
         return complete
+    unreadable: dict[str, str] = {}
     if _any_diffusion(complete):
         with np.errstate(invalid="ignore"):
-            _fill_diffusion(complete)
-    return _with_tiles(complete)
+            _fill_diffusion(complete, unreadable)
+    result = _with_tiles(complete, unreadable)
+    if unreadable:
+        kept = np.array([path not in unreadable for path in result["path"].tolist()], dtype=np.bool_)
+        missed = [Skipped(path, "unreadable", reason) for path, reason in unreadable.items()]
+        result = HeaderTable(result.take(kept).columns, [*result.skipped, *missed])
+    return result
 
 
 def _any_diffusion(table: HeaderTable) -> bool:
@@ -85,7 +93,7 @@ def _any_diffusion(table: HeaderTable) -> bool:
     )
 
 
-def _fill_diffusion(table: HeaderTable) -> None:
+def _fill_diffusion(table: HeaderTable, unreadable: dict[str, str]) -> None:
     """Fill empty standard diffusion columns from private ones, vendor by vendor."""
     b_value = table["diffusion_b_value"].copy()
     direction = table["diffusion_gradient_orientation"].copy()
@@ -105,7 +113,7 @@ def _fill_diffusion(table: HeaderTable) -> None:
         direction = np.where((np.isnan(direction).any(axis=1) & known)[:, None], directions, direction)
     table.columns["diffusion_b_value"] = b_value
     table.columns["diffusion_gradient_orientation"] = direction
-    _fill_from_csa(table)
+    _fill_from_csa(table, unreadable)
     # Without weighting there is no direction, however it is written: zeros, NaN, or what the scanner last used.
     unweighted = (table["diffusion_b_value"] == 0) | (np.abs(table["diffusion_gradient_orientation"]).sum(axis=1) == 0)
     table.columns["diffusion_gradient_orientation"][unweighted] = np.nan
@@ -118,22 +126,26 @@ def _to_patient(directions: NDArray[np.float64], orientation: NDArray[np.float64
     return turned
 
 
-def _fill_from_csa(table: HeaderTable) -> None:
+def _fill_from_csa(table: HeaderTable, unreadable: dict[str, str]) -> None:
     """b-values that Siemens software before syngo B15 has only in the text of its CSA image header."""
     absent = np.isnan(table["diffusion_b_value"]) & (table["csa_image_header"][:, 0] >= 0)
     image_type = np.char.upper(table["image_type"])
     weighted = (np.char.find(image_type, b"DIFFUSION") >= 0) | (np.char.find(image_type, b"MOSAIC") >= 0)
     for row in np.flatnonzero(absent & weighted):
-        csa = _csa_of(table, int(row))
+        try:
+            csa = _csa_of(table, int(row))
+        except OSError as error:
+            unreadable[str(table["path"][row])] = f"its private elements cannot be read: {error}"
+            continue
         value = _floats(csa.get("B_value", ()))
         if value and 0 <= value[0] <= MAX_B_VALUE:
             table.columns["diffusion_b_value"][row] = value[0]
             direction = _floats(csa.get("DiffusionGradientDirection", ()))
-            if len(direction) == 3:
+            if len(direction) == 3 and all(map(math.isfinite, direction)):
                 table.columns["diffusion_gradient_orientation"][row] = direction
 
 
-def _with_tiles(table: HeaderTable) -> HeaderTable:
+def _with_tiles(table: HeaderTable, unreadable: dict[str, str]) -> HeaderTable:
     grid = table["uih_grid_slices"] >= 1
     mosaic = np.char.startswith(np.char.upper(table["manufacturer"]), b"SIEMENS")
     if mosaic.any():
@@ -143,7 +155,15 @@ def _with_tiles(table: HeaderTable) -> HeaderTable:
     parts: list[HeaderTable] = []
     start = 0
     for row in np.flatnonzero(mosaic | grid):
-        tiles = _mosaic_tiles(table, int(row)) if mosaic[row] else _grid_tiles(table, int(row))
+        try:
+            with np.errstate(all="ignore"):  # numbers without sense give places without sense, not warnings
+                tiles = _mosaic_tiles(table, int(row)) if mosaic[row] else _grid_tiles(table, int(row))
+        except OSError as error:  # the disk or the connection, which may be better next time
+            unreadable[str(table["path"][row])] = f"its private elements cannot be read: {error}"
+            continue
+        except FastDicomError as error:
+            table.columns["problem"][row] = f"its tiles cannot be taken apart: {error}"
+            continue
         if tiles is not None:
             parts += [table.take(slice(start, row)), tiles]  # type: ignore[arg-type]
             start = int(row) + 1
@@ -162,7 +182,8 @@ def _mosaic_tiles(table: HeaderTable, row: int) -> HeaderTable | None:
     csa = _csa_of(table, row)
     count = int(table["siemens_mosaic_images"][row])
     if count < 1:
-        count = int(next(iter(_floats(csa.get("NumberOfImagesInMosaic", ()))), 0))
+        said = next(iter(_floats(csa.get("NumberOfImagesInMosaic", ()))), 0.0)
+        count = int(said) if math.isfinite(said) else 0
     layout = _layout(table, row, count)
     orientation = table["image_orientation"][row]
     corner = table["image_position"][row]
@@ -176,7 +197,7 @@ def _mosaic_tiles(table: HeaderTable, row: int) -> HeaderTable | None:
     normal = slice_normal(orientation)
     given = np.array(_floats(csa.get("SliceNormalVector", ())))
     source = TILES_SIEMENS
-    if len(given) == 3 and abs(given @ normal) > 0.9:
+    if len(given) == 3 and np.abs(given).max() < 2 and abs(given @ normal) > 0.9:
         normal = normal * np.sign(given @ normal)
     else:
         # Siemens counts slices towards the patient's left, back and head.
@@ -251,36 +272,52 @@ def _csa_of(table: HeaderTable, row: int) -> dict[str, list[str]]:
     path = str(table["path"][row])
     if offset < 0 or length <= 0:
         return {}
-    with contextlib.suppress(FastDicomError):
+    # Damage leaves the entries empty, and whoever needs them says what is missing.
+    with contextlib.suppress(HeaderError):
         if not bytes(table["transfer_syntax_uid"][row]).startswith(b"1.2.840.10008.1.2.1.99"):
             with open_reader(path) as reader:
                 return read_csa(reader.read_at(offset, min(length, reader.size)))
-        dataset = _dataset(path)
-        block = dataset.private_block(0x0029, "SIEMENS CSA HEADER")
-        return read_csa(bytes(block[0x10].value))
+        return read_csa(_of_dataset(path, lambda d: bytes(d.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value)))
     return {}
 
 
 def _uih_items(path: str) -> list[tuple[list[float], bytes]]:
     """(Image Position, Acquisition DateTime) of each item of United Imaging's frame sequence."""
-    dataset = _dataset(path)
-    items = []
-    try:
-        for item in dataset[_UIH_FRAMES].value:
-            position = [float(value) for value in item.ImagePositionPatient]
-            items.append((position, str(item.get("AcquisitionDateTime", "")).encode("ascii", "replace")))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return []
+    items = _of_dataset(
+        path,
+        lambda dataset: [
+            (
+                [float(value) for value in item.ImagePositionPatient],
+                str(item.get("AcquisitionDateTime", "")).encode("ascii", "replace"),
+            )
+            for item in dataset[_UIH_FRAMES].value
+        ],
+    )
     return items if all(len(position) == 3 for position, _ in items) else []
 
 
-def _dataset(path: str) -> Any:
-    from pydicom import dcmread
+def _of_dataset(path: str, take: Callable[[Any], _T]) -> _T:
+    """What `take` finds in the data set before the pixels, read with the limits of every header (a bomb stays packed).
 
-    from fastdicom.headers.datasets import open_clamped
+    Raises
+    ------
+    HeaderError
+        The data set, or what is taken of it, is malformed.
+    """
+    from fastdicom.headers.datasets import FileHeader, _read_dataset
 
     with open_reader(path) as reader, quiet_pydicom():
-        return dcmread(open_clamped(reader), stop_before_pixels=True, force=True)
+        try:
+            return take(_read_dataset(reader, FileHeader()))
+        except FastDicomError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            # pydicom converts values when they are asked for, and bad ones raise anything.
+            raise HeaderError(
+                f"the private elements that place its slices are malformed: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:

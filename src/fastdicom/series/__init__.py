@@ -39,7 +39,7 @@ def find_volumes(table: HeaderTable, policy: GeometryPolicy) -> tuple[list[Found
         ``FoundVolume.error``. Frames that the policy left out are in `skipped`.
     """
     volumes = [volume for rows in group_rows(table, policy) for volume in volumes_of_group(table, rows, policy)]
-    volumes = _with_remnants(table, volumes)
+    volumes = [_with_uid_warning(table, volume) for volume in _with_remnants(table, volumes)]
     volumes.sort(key=lambda volume: _sort_key(table, volume))
     left_out = [row for volume in volumes for row in volume.dropped]
     if not left_out:
@@ -66,6 +66,13 @@ def _with_remnants(table: HeaderTable, volumes: Sequence[FoundVolume]) -> list[F
         ]
         told.append(replace(volume, notes=(*volume.notes, *(_remnant_note(table, volume, v) for v in few))))
     return told
+
+
+def _with_uid_warning(table: HeaderTable, volume: FoundVolume) -> FoundVolume:
+    if table["series_instance_uid"][volume.used_rows[0]] != b"":
+        return volume
+    text = "no Series Instance UID: the files of one folder are taken for one series"
+    return replace(volume, warnings=(*volume.warnings, text))
 
 
 def _remnant_note(table: HeaderTable, volume: FoundVolume, other: FoundVolume) -> str:

@@ -89,7 +89,7 @@ def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes
     for number in range(MAX_COMBINED):
         for chosen in combinations(exact, number):
             for candidate in ranked:
-                grid = _ranked_grid(chosen, candidate, rows, cells)
+                grid = _ranked_grid(chosen, candidate, table, rows, cells)
                 if grid is not None:
                     return grid
     return _grid_by_instance_number(table, rows, cells)
@@ -146,7 +146,11 @@ def _exact_grid(
 
 
 def _ranked_grid(
-    chosen: tuple[tuple[Candidate, Codes, int], ...], ranked: Candidate, rows: NDArray[np.int64], cells: _Cells
+    chosen: tuple[tuple[Candidate, Codes, int], ...],
+    ranked: Candidate,
+    table: HeaderTable,
+    rows: NDArray[np.int64],
+    cells: _Cells,
 ) -> Grid | None:
     sizes = [size for _, _, size in chosen]
     product = int(np.prod(sizes)) if sizes else 1
@@ -159,7 +163,7 @@ def _ranked_grid(
     if not cells.full(within - cells.position * size, size):
         return None
     rank = _rank_within(ranked.values, within)
-    if rank is None:
+    if rank is None or not _is_order(table, rows, ranked, rank, within, cells):
         return None
     length = cells.repeats // product
     dimensions = [ranked.dimension(rank, length)]
@@ -168,6 +172,40 @@ def _ranked_grid(
     if grid is None or not all(dimensions):
         return None
     return Grid(grid, tuple(dimensions))  # type: ignore[arg-type]
+
+
+def _is_order(
+    table: HeaderTable, rows: NDArray[np.int64], ranked: Candidate, rank: Codes, within: Codes, cells: _Cells
+) -> bool:
+    """Whether the order within each position means the same at every position.
+
+    The time between two ranks exceeds the spread within a rank; or InstanceNumber, or every other clock, puts the
+    frames of each position into the same order; or nothing else orders them, and all frames of one rank come before
+    all of the next, at whatever position. Jitter of a few milliseconds does none of these.
+    """
+    if ranked.labels is not None:
+        return True  # each rank has one weighting at all positions already
+    # Index of the other dimensions: `within` counts them fastest.
+    other = within - cells.position * ((int(within.max()) + 1) // cells.places)
+    key = other * (int(rank.max()) + 1) + rank
+    low, high = np.full(int(key.max()) + 1, np.inf), np.full(int(key.max()) + 1, -np.inf)
+    np.minimum.at(low, key, ranked.values)
+    np.maximum.at(high, key, ranked.values)
+    length = int(rank.max()) + 1
+    first, last = low.reshape(-1, length), high.reshape(-1, length)
+    between = first[:, 1:] - last[:, :-1]
+    if between.min() > (last - first).max():
+        return True
+    number = instance_numbers(table, rows)
+    numbered = None if number is None else _rank_within(number, within)
+    if numbered is not None and np.array_equal(numbered, rank):
+        return True
+    clocks = [c.values for c in all_candidates(table, rows) if c.ranked and c.labels is None]
+    others = [_rank_within(c, within) for c in clocks if len(np.unique(np.round(c - ranked.values, 6))) > 1]
+    known = [order for order in others if order is not None]
+    if known and all(np.array_equal(order, rank) for order in known):
+        return True
+    return bool(between.min() > 0) and numbered is None and not known
 
 
 def _filled(codes: list[Codes], sizes: list[int], rows: NDArray[np.int64], cells: _Cells) -> NDArray[np.int64] | None:

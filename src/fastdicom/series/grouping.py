@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,15 @@ Codes = NDArray[np.int64]
 MAPS = frozenset((b"ADC", b"EADC", b"FA", b"COLFA", b"TENSOR", b"T1 MAP", b"T2 MAP", b"T2_STAR MAP", b"R2 MAP"))
 """Image Type values of computed maps: their numbers are another quantity than those of the images beside them."""
 
+PROJECTIONS = frozenset((b"MIP", b"MINIP", b"MPR", b"PROJECTION IMAGE", b"MAX_IP", b"MIN_IP"))
+"""Image Type values of images computed from many slices: none of them is a slice of the stack beside it."""
+
 FAR_MM = 1e7
 """A coordinate beyond 10 km is no place in a patient: text that happened to be a number."""
+
+
+FAR_PIXEL_MM = 1e3
+"""Pixels of more than a metre are a mistake: as good as no Pixel Spacing."""
 
 
 def codes_of(values: NDArray[Any]) -> Codes:
@@ -134,17 +142,34 @@ def group_rows(table: HeaderTable, policy: GeometryPolicy) -> list[NDArray[np.in
     parts.append(codes_of(photometric_class(table)))
     parts.append(_image_kind(table))
     parts.append(_own_file_group(table))
+    parts.append(_folders_without_uid(table))
     broad = combine_codes(parts)
-    spacing = table["pixel_spacing"]
+    # In logarithms, so that the tolerance is relative to each pair; what is no size of a pixel is missing.
+    written = table["pixel_spacing"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spacing = np.log(np.where((written > 0) & (written <= FAR_PIXEL_MM), written, np.nan))
     positioned = is_place(table["image_position"])
     groups: list[NDArray[np.int64]] = []
     for rows in split_by(np.arange(len(table)), broad):
         orientation = merge_close(table["image_orientation"][rows], policy.orientation_tolerance)
         # Pixel spacing is written with about six digits; what differs by more is another image.
-        close = merge_close(spacing[rows], 1e-4 * float(np.nanmax(spacing[rows], initial=1e-9)))
+        close = merge_close(spacing[rows], 1e-4)
         codes = combine_codes([orientation, close, (~positioned[rows]).astype(np.int64)])
         groups += split_by(rows, codes)
     return sorted(groups, key=lambda part: int(part[0]))
+
+
+def _folders_without_uid(table: HeaderTable) -> Codes:
+    """A code for the folder of each row that has no Series Instance UID, 0 for every other.
+
+    Two patients without UIDs would otherwise be one series; of their headers nothing else says that they are not.
+    """
+    codes = np.zeros(len(table), dtype=np.int64)
+    without = np.flatnonzero(table["series_instance_uid"] == b"")
+    if len(without):
+        folders = np.array([os.path.dirname(str(path)) for path in table["path"][without]])
+        codes[without] = np.unique(folders, return_inverse=True)[1] + 1
+    return codes
 
 
 def is_place(image_position: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -175,7 +200,7 @@ def _image_kind(table: HeaderTable) -> Codes:
     kind_of = []
     for image_type in table["image_type"][first].tolist():
         values = {value.strip() for value in bytes(image_type).upper().split(b"\\")[2:]}
-        named = values & MAPS | {b"LOCALIZER" for value in values if value.startswith(b"LOCALI")}
+        named = values & (MAPS | PROJECTIONS) | {b"LOCALIZER" for value in values if value.startswith(b"LOCALI")}
         kind_of.append(kinds.setdefault(tuple(sorted(named)), len(kinds)))
     return np.array(kind_of, dtype=np.int64)[codes]
 

@@ -103,8 +103,13 @@ def _spacing_source(table: HeaderTable, row: int) -> str:
 def _tile_notes(table: HeaderTable, row: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(what is worth saying, what a caller must hear of) where slices are tiles of larger pictures."""
     source = int(table["tile_source"][row])
-    if source == TILES_NONE:
+    if table["problem"][row]:  # it says itself why the picture could not be taken apart
         return (), ()
+    if source == TILES_NONE:
+        if b"MOSAIC" not in bytes(table["image_type"][row]).upper().split(b"\\")[2:]:
+            return (), ()
+        whole = "Image Type says MOSAIC, but nothing says how many slices are in a picture: whole pictures are taken"
+        return (), (f"{whole} for slices, which they are not",)
     kind = "United Imaging grids" if source == TILES_UIH else "Siemens mosaics"
     note = f"slices are tiles of {kind} of {table['frame_rows'][row]} x {table['frame_columns'][row]} pixels"
     assumed = "the mosaics do not say in which direction their slices follow one another; Siemens' usual one is assumed"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.errors import IrregularSpacingError, RepeatedPositionError
-from fastdicom.geometry import is_orthonormal, slice_normal, slice_positions
+from fastdicom.geometry import grid_indices, is_orthonormal, slice_normal, slice_positions
 from fastdicom.headers import HeaderTable
+from fastdicom.headers.vendors import TILES_NONE
 from fastdicom.series.dimensions import Grid, explain_repeats, varying_attributes
 from fastdicom.series.found import FoundVolume
 from fastdicom.series.grouping import Codes, codes_of, is_place, merge_close, split_by
 from fastdicom.series.ordered import ordered_volume, spacing_tolerance
+from fastdicom.series.repeats import complete_part, divided, shares_instances
 from fastdicom.series.unplaced import unplaced_volume
 from fastdicom.series.words import file_name, full_uid, listed, short_uid
 from fastdicom.types import GeometryPolicy
@@ -46,6 +48,15 @@ _COUNTED = (
 
 _KINDS = ("convolution_kernel", "image_type")
 
+_REMEDIES = {
+    "raise": "Pass policy=GeometryPolicy(duplicates='first') to keep the first of each, or duplicates='split' for one "
+    "volume each.",
+    "first": "No part of them has a frame at every position, so that duplicates='first' would mix parts. Pass "
+    "policy=GeometryPolicy(duplicates='split'), or only the files of one part.",
+    "split": "Nothing divides them without mixing parts, so that duplicates='split' would guess. Pass only the files "
+    "of one part.",
+}
+
 BESIDE_MM = 1.0
 """Slices of one stack that are moved against one another by more than this are no rounding: another stack."""
 
@@ -59,6 +70,11 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
     # same under every policy.
     strict = replace(policy, gaps="raise", duplicates="raise")
     whole = _positioned(table, rows, strict)[0]
+    repeated = isinstance(whole.error, RepeatedPositionError)
+    if repeated and _one_place(table, rows):
+        return [unplaced_volume(table, rows, policy)]
+    if repeated and shares_instances(table, rows):
+        return _positioned(table, rows, policy)
     if isinstance(whole.error, (RepeatedPositionError, IrregularSpacingError)) or _mixes_images(table, whole):
         for codes, what in _partitions(table, rows):
             volumes = _regular_parts(table, rows, codes, strict, whole)
@@ -66,6 +82,15 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
                 note = f"one of {len(volumes)} volumes of this series that {what}"
                 return [replace(volume, policy=policy, notes=(*volume.notes, note)) for volume in volumes]
     return [replace(whole, policy=policy)] if whole.error is None else _positioned(table, rows, policy)
+
+
+def _one_place(table: HeaderTable, rows: NDArray[np.int64]) -> bool:
+    """Whether these are frames of one classic multi-frame file that has one position for all of them."""
+    if table["frames_in_file"][rows].min() < 2 or table["per_frame_functional_groups"][rows].any():
+        return False
+    if (table["tile_source"][rows] != TILES_NONE).any() or len(set(table["path"][rows].tolist())) > 1:
+        return False
+    return bool((table["image_position"][rows] == table["image_position"][rows[0]]).all())
 
 
 def _mixes_images(table: HeaderTable, volume: FoundVolume) -> bool:
@@ -113,7 +138,18 @@ def _regular_parts(
     if not 1 < len(parts) <= max(2, len(rows) // least):
         return None
     volumes = [_positioned(table, part, strict)[0] for part in parts]
+    if uneven and _one_stack_with_holes(whole, volumes, strict):
+        return None
     return volumes if all(v.error is None and v.rows.shape[-1] >= least for v in volumes) else None
+
+
+def _one_stack_with_holes(whole: FoundVolume, parts: list[FoundVolume], policy: GeometryPolicy) -> bool:
+    """Whether the parts follow one another on one grid: then slices are missing between them, whatever else differs."""
+    ends = sorted((v.geometry.slice_positions[0], v.geometry.slice_positions[-1]) for v in parts)
+    if any(before[1] >= after[0] for before, after in pairwise(ends)):
+        return False
+    along = whole.geometry.slice_positions
+    return grid_indices(along, spacing_tolerance(policy, float(np.median(np.diff(along))))) is not None
 
 
 def _positioned(table: HeaderTable, rows: NDArray[np.int64], policy: GeometryPolicy) -> list[FoundVolume]:
@@ -122,7 +158,8 @@ def _positioned(table: HeaderTable, rows: NDArray[np.int64], policy: GeometryPol
     counts = np.bincount(position)
     if counts.max() == 1:
         return [ordered_volume(table, rows[np.argsort(position)], (), policy)]
-    grid = explain_repeats(table, rows, position)
+    # One SOP Instance UID is one image: two files of it are no two times, whatever their clocks say.
+    grid = None if shares_instances(table, rows) else explain_repeats(table, rows, position)
     if grid is not None:
         return [_from_grid(table, grid, policy)]
     return _unexplained(table, rows, position, policy)
@@ -151,7 +188,10 @@ def _same_place(gaps: NDArray[np.float64]) -> float:
     small = np.flatnonzero((ratios >= 20) & (real[:-1] <= 0.05))
     if len(small):
         k = int(small[np.argmax(ratios[small])])
-        usual = float(np.sqrt(real[k] * real[k + 1]))
+        between = len(real) - k - 1
+        # Three and more frames at one place, all equally far apart, are slices; jitter is not that regular.
+        even = np.ptp(real[: k + 1]) <= 0.05 * real[0] and len(real) == len(gaps) and k + 1 > between + 1
+        usual = usual if even else float(np.sqrt(real[k] * real[k + 1]))
     return max(usual, min(1e-3, 0.5 * float(real[-1])))
 
 
@@ -188,31 +228,36 @@ def _unexplained(
     table: HeaderTable, rows: NDArray[np.int64], position: Codes, policy: GeometryPolicy
 ) -> list[FoundVolume]:
     """Repeated positions that no attribute explains: what the policy says."""
-    number = table["instance_number"][rows]
-    # Copies in another folder stay together; within a folder content comes before name, which may have been changed.
-    paths = table["path"][rows].astype(str)
-    folders = np.array([os.path.dirname(path) for path in paths])
-    keys = (table["frame"][rows], paths, table["sop_instance_uid"][rows], folders, number, position)
-    order = np.lexsort(keys)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(position))[:-1]])
-    occurrence = np.arange(len(rows)) - starts[position[order]]
-    ordered = rows[order]
+    error = _repeated_error(table, rows, position, policy)
+    refused = replace(policy, gaps="keep")
+    ordered = rows[np.lexsort((table["sop_instance_uid"][rows], table["instance_number"][rows], position))]
+    _, one_each = np.unique(position, return_index=True)
+    whole = ordered_volume(table, rows[one_each], (), refused)
+    whole = replace(whole, rows=ordered, dims=("z",), policy=policy, error=error)
+    parted = None if policy.duplicates == "raise" else divided(table, rows, position)
+    if parted is None:
+        return [whole]
+    codes, what = parted
+    along = np.argsort(position, kind="stable")
+    rows, codes, position = rows[along], codes[along], position[along]
+    differ = f"that differ in {what}" if what else "counted in InstanceNumber order"
     if policy.duplicates == "split":
-        parts = [ordered[occurrence == k] for k in range(int(occurrence.max()) + 1)]
-        note = f"one of {len(parts)} volumes split at repeated positions (duplicates='split')"
+        parts = [rows[codes == k] for k in range(int(codes.max()) + 1)]
+        note = f"one of {len(parts)} volumes split at repeated positions (duplicates='split'), {differ}"
         volumes = [ordered_volume(table, part, (), policy) for part in parts]
         return [replace(volume, notes=(*volume.notes, note)) for volume in volumes]
-    first = ordered[occurrence == 0]
-    volume = ordered_volume(table, first, (), replace(policy, gaps="keep") if policy.duplicates == "raise" else policy)
-    dropped = tuple(int(row) for row in ordered[occurrence > 0])
-    if policy.duplicates == "first":
-        note = f"{len(dropped)} frames at repeated positions left out (duplicates='first')"
-        return [replace(volume, notes=(*volume.notes, note), dropped=dropped)]
-    error = _repeated_error(table, rows, position)
-    return [replace(volume, rows=ordered, dims=("z",), policy=policy, error=error)]
+    kept = complete_part(codes, position)
+    if kept is None:
+        return [whole]  # one frame of each position would be of different parts
+    dropped = tuple(int(row) for row in rows[codes != kept])
+    note = f"{len(dropped)} frames at repeated positions left out (duplicates='first'): of {codes.max() + 1} parts "
+    volume = ordered_volume(table, rows[codes == kept], (), policy)
+    return [replace(volume, notes=(*volume.notes, note + differ), dropped=dropped)]
 
 
-def _repeated_error(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> RepeatedPositionError:
+def _repeated_error(
+    table: HeaderTable, rows: NDArray[np.int64], position: Codes, policy: GeometryPolicy
+) -> RepeatedPositionError:
     counts = np.bincount(position)
     repeated = int((counts > 1).sum())
     same = rows[position == int(np.argmax(counts > 1))]
@@ -227,9 +272,8 @@ def _repeated_error(table: HeaderTable, rows: NDArray[np.int64], position: Codes
         differ += f" ({int(counts.min())} to {int(counts.max())} frames a position)"
     return RepeatedPositionError(
         f"{repeated} of {len(counts)} slice positions in series {short_uid(table, rows)} hold more than one frame "
-        f"(first: {listed(file_name(table, row) for row in same)}). {differ}. Pass "
-        "policy=GeometryPolicy(duplicates='first') to keep the first of each, or duplicates='split' for one volume "
-        "each.",
+        f"(first: {listed(file_name(table, row) for row in same)}). {differ}. "
+        f"{_REMEDIES[policy.duplicates]}",
         series_instance_uid=full_uid(table, rows),
         positions=len(counts),
         repeated=repeated,

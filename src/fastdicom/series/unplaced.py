@@ -27,13 +27,19 @@ def unplaced_volume(table: HeaderTable, rows: NDArray[np.int64], policy: Geometr
     along = np.arange(len(rows), dtype=np.float64) * spacing
     sequence = bool(table["frames_in_file"][rows[0]] > 1)
     geometry = Geometry(affine, along, np.full((len(rows), 3), np.nan), True, 0.0, source, 0.0, has_positions=False)
-    if sequence:
+    one_place = sequence and bool(is_place(table["image_position"][rows]).all())
+    if one_place:
+        how = (
+            f"a sequence of {len(rows)} frames with one Image Position (Patient) for all, in stored order: no stack of "
+            "slices, and the position is not used"
+        )
+    elif sequence:
         how = "a sequence of frames without patient geometry, in stored order"
     else:
         known = number[number != INT_MISSING]
         order = "InstanceNumber" if len(np.unique(known)) == len(rows) else "InstanceNumber and name"
         lacks = "Orientation" if is_place(table["image_position"][rows]).all() else "Position"
         how = f"no usable Image {lacks} (Patient): ordered by {order}"
-    warnings = () if sequence or len(rows) == 1 else (how,)
+    warnings = () if (sequence and not one_place) or len(rows) == 1 else (how,)
     dims = ("frame",) if sequence else ("z",)
     return FoundVolume(rows, dims, geometry, policy, (), (*notes, how), warnings)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from fastdicom.errors import SourceError, SourceNotFoundError
+from fastdicom.sources.objects import keep_alive
 from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader, FileRef, Skipped
 
@@ -19,6 +21,8 @@ _LINK = "::"
 _STORED, _DEFLATED = 0, 8
 _CHUNK = 1 << 16
 _LOCAL_HEADER = 30
+_UTF8 = 1 << 11
+"""Flag of a name in UTF-8 (APPNOTE 4.4.4); others are in code page 437."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,17 @@ class _Member:
     size: int
     method: int
     encrypted: bool
+    name: bytes
+    """As it is written in the archive."""
 
 
-_indexes: OrderedDict[tuple[str, int], dict[str, _Member]] = OrderedDict()
+_Index = dict[str, _Member]
+_indexes: OrderedDict[tuple[str, int, int], tuple[float, _Index]] = OrderedDict()
+"""By locator, size and modification time (0 where a reader has none): when the index was read, and the index."""
 _lock = threading.Lock()
 _KEPT = 8
+_RENEWAL_S = 1.0
+"""A damaged archive is not indexed anew for each of its members."""
 
 
 def is_zip(head: bytes) -> bool:
@@ -55,8 +65,8 @@ def members(archive: str, reader: ByteReader) -> tuple[list[FileRef], list[Skipp
         The archive is damaged.
     """
     files, skipped = [], []
-    for name, member in sorted(_index(archive, reader).items()):
-        locator = f"{ZIP_SCHEME}{name}{_LINK}{archive}"
+    for name, member in sorted(_index(archive, reader, anew=True).items()):
+        locator = keep_alive(f"{ZIP_SCHEME}{name}{_LINK}{archive}", archive)
         if member.encrypted or member.method not in (_STORED, _DEFLATED):
             how = "encrypted" if member.encrypted else f"packed with method {member.method}"
             skipped.append(Skipped(locator, "unreadable", f"{how}; unpack the archive and pass the folder"))
@@ -71,25 +81,43 @@ def open_member(locator: str, archive_reader: ByteReader) -> ByteReader:
     """Open one member; `archive_reader` becomes the member's, and is closed with it."""
     name, archive = split_locator(locator)
     member = _index(archive, archive_reader).get(name)
+    start = _start_of(member, archive_reader) if member is not None else -1
+    if start < 0:
+        # An archive that was written again has another index, also where neither its size nor its time tell.
+        member = _index(archive, archive_reader, anew=True, at_most_every=_RENEWAL_S).get(name)
+        start = _start_of(member, archive_reader) if member is not None else -1
     if member is None:
         raise SourceNotFoundError(f"{archive} has no member {name} (any more). Scan it again.", path=locator)
-    header = archive_reader.read_at(member.offset, _LOCAL_HEADER)
-    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\3\4":
-        raise SourceError(f"{name} in {archive} has no header where the archive says. Copy it again.", path=locator)
-    start = member.offset + _LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
+    if start < 0:
+        raise SourceError(
+            f"{archive} does not have {name} where its index says. Copy it again, and scan it again.", path=locator
+        )
     packed = min(member.packed_size, max(0, archive_reader.size - start))
     if member.method == _STORED:
         return _StoredReader(archive_reader, start, min(member.size, packed))
     return _DeflatedReader(archive_reader, start, packed, member.size, locator)
 
 
-def _index(archive: str, reader: ByteReader) -> dict[str, _Member]:
-    """The central directory, kept for the next members."""
-    key = (archive, reader.size)
+def _start_of(member: _Member, reader: ByteReader) -> int:
+    """Where the data of a member begin; -1 where its local header (APPNOTE 4.3.7) is not that of this member."""
+    header = reader.read_at(member.offset, _LOCAL_HEADER + len(member.name))
+    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\3\4":
+        return -1
+    name_nbytes, extra_nbytes = struct.unpack("<HH", header[26:30])
+    if name_nbytes != len(member.name) or header[_LOCAL_HEADER:] != member.name:
+        return -1
+    return int(member.offset + _LOCAL_HEADER + name_nbytes + extra_nbytes)
+
+
+def _index(archive: str, reader: ByteReader, *, anew: bool = False, at_most_every: float = 0.0) -> _Index:
+    """The central directory, kept for the next members; read again where `anew`."""
+    key = (str(archive), reader.size, int(getattr(reader, "mtime_ns", 0)))
     with _lock:
         if key in _indexes:
-            _indexes.move_to_end(key)
-            return _indexes[key]
+            read_at, kept = _indexes[key]
+            if not anew or time.monotonic() - read_at < at_most_every:
+                _indexes.move_to_end(key)
+                return kept
     import zipfile  # slow to import, and seldom needed
 
     try:
@@ -101,6 +129,7 @@ def _index(archive: str, reader: ByteReader) -> dict[str, _Member]:
                     entry.file_size,
                     entry.compress_type,
                     bool(entry.flag_bits & 1),
+                    entry.orig_filename.encode("utf-8" if entry.flag_bits & _UTF8 else "cp437"),
                 )
                 for entry in file.infolist()
                 if not entry.is_dir()
@@ -108,7 +137,8 @@ def _index(archive: str, reader: ByteReader) -> dict[str, _Member]:
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
         raise SourceError(f"{archive} is a damaged zip archive: {error}. Copy it again.", path=archive) from error
     with _lock:
-        _indexes[key] = index
+        _indexes[key] = time.monotonic(), index
+        _indexes.move_to_end(key)
         while len(_indexes) > _KEPT:
             _indexes.popitem(last=False)
     return index

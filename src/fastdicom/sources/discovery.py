@@ -5,9 +5,8 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import re
 import stat as modes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,7 @@ def _discover_pattern(pattern: str) -> Discovered:
     if "**" in Path(expanded).parts:
         files, skipped = _matching_files(os.path.abspath(expanded))
     else:
-        files, skipped = discover(sorted(glob.glob(expanded, include_hidden=True)))
+        files, skipped = _matches_of_glob(expanded)
     if not files and not skipped:
         raise SourceNotFoundError(
             f"No file matches {pattern}. Check the pattern; relative ones start at {os.getcwd()}.", path=pattern
@@ -117,21 +116,54 @@ def _discover_pattern(pattern: str) -> Discovered:
     return files, skipped
 
 
+def _matches_of_glob(pattern: str) -> Discovered:
+    found: list[Any] = []
+    lost: list[Skipped] = []
+    for path in sorted(glob.glob(pattern, include_hidden=True)):
+        try:
+            Path(path).stat()
+        except OSError as error:
+            lost.append(_skipped_entry(os.path.abspath(path), error))
+        else:
+            found.append(path)
+    files, skipped = discover(found)
+    return files, [*skipped, *lost]
+
+
 def _matching_files(pattern: str) -> Discovered:
     """Files that match a pattern with ``**`` (any folders); unlike glob's, the walk ends where links form loops."""
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = os.path.join(*parts[:fixed])
-    regex = "".join("(?:[^/]+/)*" if part == "**" else _component(part) + "/" for part in parts[fixed:])
-    matches = re.compile((regex + "[^/]+/" if parts[-1] == "**" else regex).removesuffix("/")).fullmatch
-    files, skipped = _discover_folder(root)
-    kept = [ref for ref in files if matches(Path(ref.locator).relative_to(root).as_posix())]
-    return kept, [item for item in skipped if matches(Path(item.path).relative_to(root).as_posix())]
+    return _discover_folder(root, parts[fixed:]) if Path(root).is_dir() else ([], [])
 
 
-def _component(part: str) -> str:
-    """A regular expression for one component; its ``*`` does not cross folders as none has a slash in its name."""
-    return fnmatch.translate(part).removesuffix("\\Z").replace(".*", "[^/]*").replace("(?s:.)", "[^/]")
+def _below(places: frozenset[int], name: str, parts: Sequence[str]) -> frozenset[int]:
+    """Where in a pattern a folder `name` leads from a folder that is at `places` of it; empty: nothing matches below.
+
+    A pattern is a small automaton, and a walk that knows its state needs no path to tell what can match.
+    """
+    stay = {place for place in places if parts[place] == "**"}
+    step = {place + 1 for place in places - stay if fnmatch.fnmatchcase(name, parts[place])}
+    return _with_empty_matches(stay | step, parts)
+
+
+def _with_empty_matches(places: Iterable[int], parts: Sequence[str]) -> frozenset[int]:
+    """``**`` stands for no folder, too."""
+    reached: set[int] = set()
+    waiting = list(places)
+    while waiting:
+        place = waiting.pop()
+        if place < len(parts) and place not in reached:
+            reached.add(place)
+            if parts[place] == "**":
+                waiting.append(place + 1)
+    return frozenset(reached)
+
+
+def _is_match(places: frozenset[int], name: str, parts: Sequence[str]) -> bool:
+    last = len(parts) - 1
+    return last in places and (parts[last] == "**" or fnmatch.fnmatchcase(name, parts[last]))
 
 
 def _discover_remote(url: str) -> Discovered:
@@ -152,7 +184,7 @@ def _discover_file(ref: FileRef) -> Discovered:
             if is_dicomdir(head) and not is_url(ref.locator):
                 return referenced_files(ref.locator, reader)
     except FastDicomError as error:
-        if is_url(ref.locator):
+        if is_url(ref.locator) and not ref.locator.startswith(OBJECT_SCHEME):
             raise
         return [], [Skipped(ref.locator, "unreadable", str(error))]
     except OSError as error:
@@ -160,19 +192,25 @@ def _discover_file(ref: FileRef) -> Discovered:
     return [ref], []
 
 
-def _discover_folder(root: str) -> Discovered:
-    """All files below a folder; each real folder once, as symbolic links may form loops."""
+def _discover_folder(root: str, parts: Sequence[str] = ("**",)) -> Discovered:
+    """All files below a folder that match a pattern, each once.
+
+    Symbolic links may form loops, and may lead to one folder by several names: each real folder is visited once in
+    each state of the pattern.
+    """
     files: list[FileRef] = []
     skipped: list[Skipped] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = [root]
+    seen: set[tuple[int, int, frozenset[int]]] = set()
+    taken: set[tuple[int, int, str]] = set()
+    waiting = [(root, _with_empty_matches([0], parts))]
     while waiting:
-        folder = waiting.pop()
+        folder, places = waiting.pop()
         try:
             status = Path(folder).stat()
-            if (status.st_dev, status.st_ino) in seen:
+            device, inode = status.st_dev, status.st_ino
+            if (device, inode, places) in seen:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            seen.add((device, inode, places))
             with os.scandir(folder) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
@@ -180,14 +218,18 @@ def _discover_folder(root: str) -> Discovered:
             continue
         below = []
         for entry in ordered:
-            if entry.is_dir():
-                below.append(entry.path)
-                continue
             try:
+                if entry.is_dir():
+                    if deeper := _below(places, entry.name, parts):
+                        below.append((entry.path, deeper))
+                    continue
+                if not _is_match(places, entry.name, parts) or (device, inode, entry.name) in taken:
+                    continue
+                taken.add((device, inode, entry.name))
                 status = entry.stat()
             except OSError as error:
-                kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-                skipped.append(Skipped(entry.path, kind, f"cannot be opened: {error.strerror}"))
+                if _is_match(places, entry.name, parts):
+                    skipped.append(_skipped_entry(entry.path, error))
                 continue
             if modes.S_ISREG(status.st_mode):
                 files.append(FileRef(entry.path, status.st_size, status.st_mtime_ns))
@@ -195,3 +237,8 @@ def _discover_folder(root: str) -> Discovered:
                 skipped.append(Skipped(entry.path, "unreadable", "neither a file nor a folder"))
         waiting += reversed(below)
     return files, skipped
+
+
+def _skipped_entry(path: str, error: OSError) -> Skipped:
+    kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+    return Skipped(path, kind, f"cannot be opened: {error.strerror}")

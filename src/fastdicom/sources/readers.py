@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+from fastdicom.errors import SourceError
 from fastdicom.types import ByteReader
 
 __all__ = ["LocalReader", "ObjectReader", "ReaderFile", "SeekableFile"]
@@ -66,19 +69,31 @@ class SeekableFile(Protocol):
     def seek(self, offset: int, whence: int = 0, /) -> Any: ...
 
 
+@contextmanager
+def _failures_named(file: object) -> Iterator[None]:
+    """A file object is anybody's code, and may raise anything."""
+    try:
+        yield
+    except Exception as error:
+        raise SourceError(
+            f"A {type(file).__name__} cannot be read: {type(error).__name__}: {error}. Open it again, or read it into "
+            "io.BytesIO."
+        ) from error
+
+
 class ObjectReader:
     """Ranged reads of an open file object of the user, which stays open; safe in threads."""
 
     def __init__(self, file: SeekableFile, lock: threading.Lock) -> None:
         self._file = file
         self._lock = lock
-        with lock:
+        with lock, _failures_named(file):
             self.size = int(file.seek(0, io.SEEK_END))
 
     def read_at(self, offset: int, length: int) -> bytes:
         length = min(length, max(0, self.size - offset))
         parts: list[bytes] = []
-        with self._lock:
+        with self._lock, _failures_named(self._file):
             self._file.seek(offset)
             while length > 0:  # unbuffered files may return less
                 part = self._file.read(length)

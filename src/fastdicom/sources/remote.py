@@ -64,9 +64,14 @@ class RemoteReader:
         self._fs, self._path = _resolve(url)
         if size < 0:
             try:
-                size = int(self._fs.size(self._path) or 0)
+                known = self._fs.size(self._path)
             except Exception as error:  # every backend has its own exceptions
                 raise _failure(url, error) from error
+            if known is None:
+                raise SourceError(
+                    f"{url} cannot be read in ranges: its server does not tell its size. Download it first.", path=url
+                )
+            size = int(known)
         self.size = size
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -130,7 +135,7 @@ def discover_url(url: str) -> tuple[list[FileRef], list[Skipped]]:
     try:
         if any(sign in path for sign in "*[") and not file_system.exists(path):
             found = file_system.glob(path, detail=True)
-        elif "::" not in url and file_system.isdir(path) and not file_system.isfile(path):
+        elif file_system.isdir(path) and not file_system.isfile(path):
             found = file_system.find(path, detail=True)
         else:
             found = {path: file_system.info(path)}
@@ -138,14 +143,33 @@ def discover_url(url: str) -> tuple[list[FileRef], list[Skipped]]:
         raise _failure(url, error) from error
     if not found:
         raise SourceNotFoundError(f"{url} holds no file. Check the URL.", path=url)
-    if "::" in url:
-        return [FileRef(url, int(next(iter(found.values())).get("size") or -1))], []
     files = [
-        FileRef(str(file_system.unstrip_protocol(name)), _size(info), _mtime_ns(info))
+        FileRef(_url_of(url, file_system, path, str(name)), _size(info), _mtime_ns(info))
         for name, info in sorted(found.items())
         if info.get("type") != "directory"
     ]
     return files, []
+
+
+def _url_of(url: str, file_system: Any, path: str, name: str) -> str:
+    """The URL of a file found below `url`, with all of what `url` says: host, user and password, chained caches.
+
+    File systems keep those outside of their paths, and cannot put them back.
+    """
+    if name.strip("/") == path.strip("/"):
+        return url
+    links = url.split("::")
+    at = next(index for index, link in enumerate(links) if "://" in link)  # the link that has the path
+    start = links[at].index("://") + 3
+    signs = [place for sign in "*[" if (place := links[at].find(sign, start)) >= 0]
+    base = links[at][: max(links[at].rfind("/", start, min(signs)), start)] if signs else links[at]
+    base = base if base.endswith("://") else base.rstrip("/")
+    folder = _resolve("::".join([*links[:at], base, *links[at + 1 :]]))[1].strip("/")
+    below = name.strip("/").removeprefix(folder)
+    if "?" in base or not name.strip("/").startswith(folder) or not (below.startswith("/") or not folder):
+        return str(file_system.unstrip_protocol(name))
+    separator = "" if base.endswith("://") else "/"
+    return "::".join([*links[:at], base + separator + below.lstrip("/"), *links[at + 1 :]])
 
 
 def _size(info: dict[str, Any]) -> int:
