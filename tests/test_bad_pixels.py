@@ -94,8 +94,8 @@ def test_a_stream_of_another_size(tmp_path: Path, syntax: str, size: tuple[int, 
     expected = fastdicom.load_volume(tmp_path / "in").array
     stream = stream_of(str(other.paths[0]))
     bad = str(written.paths[BAD])
-    if syntax == RLE and size[0] * size[1] >= 40 * 48:
-        pytest.skip("RLE has no size; more bytes than needed are padding")
+    if syntax == RLE and size[0] * size[1] == 40 * 48:
+        pytest.skip("RLE has no size, only a number of pixels")
     reencode(bad, lambda _: stream)
     check_one_bad(tmp_path / "in", bad, expected, ("DecodeError",))
 
@@ -142,6 +142,37 @@ def test_native_pixels_that_are_too_few(tmp_path: Path, syntax: str) -> None:
     found = fastdicom.load_volume(entry, errors="report")
     assert [(f.path, f.frame) for f in found.failures] == [(bad, 0)]
     np.testing.assert_array_equal(np.delete(found.array, BAD, 0), np.delete(expected, BAD, 0))
+
+
+@pytest.mark.parametrize("syntax", [NATIVE, DEFLATED])
+def test_native_columns_that_lie(tmp_path: Path, syntax: str) -> None:
+    """Less than a frame is left over: padding only where it is zero, and then with a note."""
+    written = series(tmp_path, syntax)
+    for path in map(str, written.paths):
+        ds = pydicom.dcmread(path)
+        ds.Columns = 40
+        ds.save_as(path)
+    with pytest.raises(PixelDataError, match="describes another image") as caught:
+        fastdicom.load_volume(tmp_path)
+    assert caught.value.path in map(str, written.paths)
+    assert caught.value.frame == 0
+    for path in map(str, written.paths):
+        ds = pydicom.dcmread(path)
+        ds.PixelData = ds.PixelData[: 40 * 40 * 2] + bytes(640)
+        ds.save_as(path)
+    assert any("taken for padding" in note for note in fastdicom.load_volume(tmp_path).notes)
+
+
+def test_a_deflated_file_of_many_frames_is_inflated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastdicom import blocks
+
+    series(tmp_path, DEFLATED, multi_frame="enhanced", modality="MR")
+    calls, inflate = [], blocks.inflate
+    monkeypatch.setattr(blocks, "inflate", lambda *args, **options: calls.append(1) or inflate(*args, **options))
+    volume = fastdicom.open_volume(tmp_path)
+    whole = np.stack([np.asarray(volume.array[k]) for k in range(5)])
+    assert len(calls) == 1
+    np.testing.assert_array_equal(whole, fastdicom.load_volume(tmp_path).array)
 
 
 def test_one_frame_of_many_in_a_file(tmp_path: Path) -> None:

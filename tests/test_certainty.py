@@ -157,9 +157,14 @@ def test_voi_functions_that_differ_are_an_error(series: WrittenSeries) -> None:
     assert fastdicom.load_volume(series.folder, values="display", window=(40, 400)).dtype == np.uint8
 
 
-def test_a_high_bit_that_is_not_the_highest_is_told(tmp_path: Path) -> None:
+def test_a_high_bit_that_is_not_the_highest_is_refused(tmp_path: Path) -> None:
     spec = SeriesSpec(slices=2, rows=8, columns=8, bits_stored=12, high_bit=15)
-    volume = fastdicom.load_volume(write_series(tmp_path / "scans", spec).folder)
+    written = write_series(tmp_path / "scans", spec)
+    for values in ("modality", "display"):
+        with pytest.raises(ValuesError, match="High Bit is 15 with Bits Stored 12") as caught:
+            fastdicom.load_volume(written.folder, values=values)
+        assert caught.value.path in map(str, written.paths)  # type: ignore[attr-defined]
+    volume = fastdicom.load_volume(written.folder, values="stored")
     assert any("High Bit is 15 with Bits Stored 12" in note for note in volume.notes)
 
 
@@ -248,3 +253,27 @@ def test_file_objects_stay_in_this_process(series: WrittenSeries) -> None:
     assert np.array_equal(fastdicom.load_volume(objects).array, expected)
     with pytest.raises(FastDicomError, match="file objects"):
         fastdicom.load_volume(fastdicom.scan(objects)[0], scheduler="processes")
+
+
+@pytest.mark.parametrize("bits", [0, 40])
+def test_a_voi_lut_of_impossible_bits_is_refused_for_display_only(tmp_path: Path, bits: int) -> None:
+    series = write_series(tmp_path / "scans", SeriesSpec(slices=2, rows=8, columns=8))
+    path = str(series.paths[1])
+    dataset, item = pydicom.dcmread(path), pydicom.Dataset()
+    item.add_new(0x00283002, "US", [4, 0, bits])
+    item.add_new(0x00283006, "US", [0, 1, 2, 3])
+    dataset.VOILUTSequence = [item]
+    dataset.save_as(path)
+    with pytest.raises(ValuesError, match=f"entries of {bits} bits") as caught:
+        fastdicom.load_volume(series.folder, values="display")
+    assert caught.value.path == path  # type: ignore[attr-defined]
+    fastdicom.load_volume(series.folder)
+
+
+def test_integers_that_float32_rounds_are_told(tmp_path: Path) -> None:
+    spec = SeriesSpec(slices=2, rows=8, columns=8, bits_allocated=32, intercept=-1024.0)
+    folder = write_series(tmp_path / "scans", spec).folder
+    volume = fastdicom.load_volume(folder)
+    assert volume.dtype == np.float32
+    assert any("float32 rounds integers" in note for note in volume.notes)
+    assert not any("float32" in note for note in fastdicom.load_volume(folder, dtype="int64").notes)

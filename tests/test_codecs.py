@@ -177,6 +177,11 @@ def test_writes_into_means_no_array_of_its_own() -> None:
         assert peak < image.nbytes // 2, name
 
 
+def beyond(values: NDArray[Any], bits: int) -> bool:
+    low = -(1 << (bits - 1)) if values.dtype.kind == "i" else 0
+    return bool(values.min() < low or values.max() >= low + (1 << bits))
+
+
 @pytest.mark.parametrize("precision", [8, 12, 16])
 @pytest.mark.parametrize("signed_stream", [False, True])
 @pytest.mark.parametrize("representation", [0, 1])
@@ -191,6 +196,11 @@ def test_jpeg2000_sign_and_precision_that_differ_from_the_header(
         90, image, 14, bits_allocated=16, pixel_representation=representation, photometric_interpretation=photometric
     )
     expected = by_pydicom(data, fmt, "pylibjpeg")
+    if precision > fmt.bits_stored and beyond(expected, fmt.bits_stored):
+        for name in backends(fmt.transfer_syntax_uid):
+            with pytest.raises(DecodeError, match="do not fit Bits Stored 14"):
+                codecs.decode_frame(name, data, fmt)
+        return
     for name in ("imagecodecs.jpeg2k", "pylibjpeg.openjpeg"):
         np.testing.assert_array_equal(codecs.decode_frame(name, data, fmt), expected, err_msg=name)
         out = np.empty(fmt.frame_shape, fmt.stored_dtype)
@@ -210,7 +220,33 @@ def test_jpeg_precision_and_bits_stored_that_differ(
     fmt = format_of(number, image, stored, bits_allocated=16, pixel_representation=representation)
     expected = by_pydicom(data, fmt, "pylibjpeg")
     for name in backends(fmt.transfer_syntax_uid):
-        np.testing.assert_array_equal(codecs.decode_frame(name, data, fmt), expected, err_msg=name)
+        if beyond(expected, stored):
+            with pytest.raises(DecodeError, match=f"do not fit Bits Stored {stored}"):
+                codecs.decode_frame(name, data, fmt)
+        else:
+            np.testing.assert_array_equal(codecs.decode_frame(name, data, fmt), expected, err_msg=name)
+
+
+def test_a_panic_of_a_codec_is_a_decode_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rle
+
+    class PanicException(BaseException):
+        """As pyo3 raises it."""
+
+    def broken(error: BaseException) -> None:
+        def decode(*args: Any, **options: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(rle, "decode_pixel_data", decode)
+
+    fmt = format_of("1.2.840.10008.1.2.5", smooth((4, 4), 8), 8)
+    broken(PanicException("index out of bounds"))
+    with pytest.raises(DecodeError, match=r"Frame 2 of x\.dcm .*index out of bounds") as caught:
+        codecs.decode_frame("pylibjpeg.rle", bytes(80), fmt, path="x.dcm", frame=2)
+    assert "out of bounds" in str(pickle.loads(pickle.dumps(caught.value)))
+    broken(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        codecs.decode_frame("pylibjpeg.rle", bytes(80), fmt)
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,30 @@ def test_encapsulated_native_and_deflated_frames() -> None:
         codecs.decode_frame("fastdicom.deflate", data[: len(data) // 2], fmt, path="x.dcm", frame=5)
     with pytest.raises(DecodeError, match=r"incorrect|invalid"):
         codecs.decode_frame("fastdicom.deflate", b"\xff" * 100, fmt)
+    with pytest.raises(DecodeError):
+        codecs.decode_frame("fastdicom.deflate", data[:-1], fmt)
+
+
+@pytest.mark.parametrize("syntax", [f"{BASE}.1.98", f"{BASE}.8.1", RLE])
+@pytest.mark.parametrize("columns", [12, 23])
+def test_frames_of_more_pixels_than_the_header_says(syntax: str, columns: int) -> None:
+    image = smooth((10, 24), 12)
+    data = image.tobytes()
+    if syntax == RLE:
+        from rle import encode_pixel_data
+
+        data = encode_pixel_data(
+            data, rows=10, columns=24, samples_per_pixel=1, bits_allocated=16, number_of_frames=1, byteorder="<"
+        )
+    elif syntax.endswith("8.1"):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        data = packer.compress(data) + packer.flush()
+    fmt = format_of(syntax, image[:, :columns], 12)
+    for name in backends(syntax):
+        if name == "pylibjpeg.rle":  # drops what is left over, and says nothing
+            continue
+        with pytest.raises(DecodeError):
+            codecs.decode_frame(name, data, fmt)
 
 
 def test_a_direct_read_is_short_where_the_file_is() -> None:

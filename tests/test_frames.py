@@ -24,6 +24,7 @@ from fastdicom.frames import (
     native_frame_span,
     read_encapsulated,
     read_native_into,
+    read_only_frame,
 )
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
@@ -411,7 +412,7 @@ def test_deflate_bomb_is_bounded_by_the_declared_image() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert reader.size == 100 + 64 * 64 * 2
+    assert reader.size == 100 + 2 * 64 * 64 * 2  # one frame more, to see whether it is padding
     assert peak < 8 << 20
 
 
@@ -424,3 +425,29 @@ def test_reading_order_does_not_matter() -> None:
     with pytest.raises(PixelDataError, match="Frame 4 is asked for"):
         read_encapsulated(reader, index, 4)
     assert io.BytesIO(reader.data).read(PREFIX) == b"\xa5" * PREFIX
+
+
+JPEG = "1.2.840.10008.1.2.4.70"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("table", ["none", "basic"])
+def test_more_code_streams_than_frames_are_refused(count: int, table: str) -> None:
+    frames = [b"\xff\xd8\xff" + bytes([i]) * 21 for i in range(4)]
+    data = encapsulate(frames, has_bot=table == "basic")
+    reader, location = MemoryReader(data), PixelLocation(0, -1, count)
+    assert read_only_frame(reader, location) is None
+    with pytest.raises(PixelDataError, match=f"{count} frames in 4 fragments"):
+        index_frames(reader, location, PixelFormat(JPEG, 4, 4), path="x.dcm")
+
+
+def test_an_offset_table_that_skips_a_code_stream_is_refused() -> None:
+    frames = [b"\xff\xd8\xff" + bytes([i]) * 21 for i in range(4)]
+    body = b"".join(b"\xfe\xff\x00\xe0" + struct.pack("<I", len(f)) + f for f in frames)
+    data = b"\xfe\xff\x00\xe0" + struct.pack("<I3I", 12, 0, 32, 96) + body + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    reader = MemoryReader(data)
+    index = index_frames(reader, PixelLocation(0, -1, 3), PixelFormat(JPEG, 4, 4))
+    assert bytes(read_encapsulated(reader, index, 0)) == frames[0]
+    with pytest.raises(PixelDataError, match="Frame 1 consists of 2 code streams") as caught:
+        read_encapsulated(reader, index, 1, path="x.dcm")
+    assert (caught.value.path, caught.value.frame) == ("x.dcm", 1)  # type: ignore[attr-defined]

@@ -188,7 +188,7 @@ class _Worker:
         fmt = self.plan.formats[format_index]
         if fmt.transfer_syntax_uid != DEFLATED:
             return reader
-        return inflate(reader, planned.location, fmt, path=planned.locator)
+        return _inflated(reader, planned, fmt)
 
     def _one_slice(self, reader: ByteReader, planned: PlannedFile, record: SliceRecord, target: NDArray[Any]) -> None:
         fmt = self.plan.formats[record.format]
@@ -289,9 +289,7 @@ class _Worker:
         if plan.values == "display":
             self._display(stored, fmt, record, target)
         elif self._is_rescaled(fmt, record):
-            native = plan.decoders[record.format] == NATIVE
-            high_bit = fmt.high_bit if native else fmt.bits_stored - 1
-            bits = (fmt.bits_stored, high_bit) if fmt.stored_dtype.kind != "f" else (0, 0)
+            bits = (fmt.bits_stored, fmt.bits_stored - 1) if fmt.stored_dtype.kind != "f" else (0, 0)
             signed = bool(fmt.pixel_representation)
             lost = rescale(stored, *bits, signed, record.slope, record.intercept, target)
             _refuse_lost(lost, plan, record, planned)
@@ -307,9 +305,9 @@ class _Worker:
                 _refuse_lost(int(beyond[containers].sum()), plan, record, planned)
             apply_table(stored, table, target)
         elif record.mapping >= 0:
-            _copy_exactly(plan.mappings[record.mapping].apply(stored), target, planned)
+            _copy_exactly(plan.mappings[record.mapping].apply(stored), target, planned, record.frame)
         elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
-            _copy_exactly(stored, target, planned)
+            _copy_exactly(stored, target, planned, record.frame)
         self.stats.values_ns += perf_counter_ns() - started
 
     def _modality_table(self, fmt: PixelFormat, record: SliceRecord) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -407,6 +405,28 @@ def _frame_index(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> 
     return found
 
 
+_INFLATED: OrderedDict[tuple[Any, ...], ByteReader] = OrderedDict()
+_INFLATED_LOCK = threading.Lock()
+_INFLATED_NBYTES = 1 << 30
+
+
+def _inflated(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> ByteReader:
+    """Pixel data of a deflated file. A deflate stream has no frames to go to, so that of the last multi-frame file is
+    kept, up to a gigabyte: its blocks would inflate all of it, each for itself.
+    """
+    if planned.location.number_of_frames == 1:
+        return inflate(reader, planned.location, fmt, path=planned.locator)
+    key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
+    with _INFLATED_LOCK:  # while inflating, too: others wait for the same file
+        found = _INFLATED.get(key)
+        if found is None:
+            _INFLATED.clear()
+            found = inflate(reader, planned.location, fmt, path=planned.locator)
+            if found.size - planned.location.offset <= _INFLATED_NBYTES:
+                _INFLATED[key] = found
+    return found
+
+
 def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: PlannedFile) -> None:
     if lost:
         raise ValuesError(
@@ -419,7 +439,7 @@ def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: Plan
         )
 
 
-def _copy_exactly(stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile) -> None:
+def _copy_exactly(stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile, frame: int) -> None:
     """Copy values into another dtype; refuse where one of them would change."""
     if not np.can_cast(stored.dtype, target.dtype) and stored.size:
         fits = stored.dtype.kind != "f"
@@ -432,8 +452,9 @@ def _copy_exactly(stored: NDArray[Any], target: NDArray[Any], planned: PlannedFi
             fits = True  # an explicit narrower float: rounding was asked for
         if not fits:
             raise ValuesError(
-                f"Values of {stored.min()} to {stored.max()} in {planned.locator} do not fit {target.dtype.name}. "
-                "Pass a wider dtype=, or leave it out.",
+                f"Values of {stored.min()} to {stored.max()} of frame {frame} in {planned.locator} do not fit "
+                f"{target.dtype.name}. Pass a wider dtype=, or leave it out.",
                 path=planned.locator,
+                frame=frame,
             )
     np.copyto(target, stored, casting="unsafe")

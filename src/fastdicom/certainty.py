@@ -10,9 +10,10 @@ import numpy as np
 from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
+from fastdicom.headers.problems import native_surplus
 from fastdicom.luts import read_dataset
 
-__all__ = ["check_rescale", "one_voi_function", "shifted_bits"]
+__all__ = ["check_high_bit", "check_rescale", "one_voi_function", "surplus_pixels"]
 
 _RESCALE = (("rescale_slope", "RescaleSlope"), ("rescale_intercept", "RescaleIntercept"))
 VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -89,14 +90,46 @@ def one_voi_function(headers: HeaderTable) -> str:
     return function
 
 
-def shifted_bits(headers: HeaderTable) -> list[str]:
-    """A note where High Bit is not Bits Stored - 1: values are then read from the upper bits (PS3.5 8.1.1)."""
+def check_high_bit(headers: HeaderTable, values: str) -> list[str]:
+    """Refuse values of bits that High Bit places elsewhere than at the bottom (PS3.3 C.7.6.3.1 forbids it).
+
+    PS3.5 8.1.1 reads the upper bits; pydicom, and codecs, whose samples have no such place, the lower ones. So only
+    ``values="stored"`` is certain, and a note tells of it.
+
+    Raises
+    ------
+    ValuesError
+        Other values are asked for, and Bits Stored leaves room for a choice.
+    """
     high, stored = headers["high_bit"], headers["bits_stored"]
-    odd = (high >= 0) & (stored > 0) & (high != stored - 1)
+    # The bits of floats mean nothing, and INT_MISSING is negative.
+    odd = (high >= 0) & (stored > 0) & (high != stored - 1) & (headers["pixel_keyword"] == b"PixelData")
     if not odd.any():
         return []
-    row = int(np.flatnonzero(odd)[0])
+    unclear = odd & (stored < headers["bits_allocated"])
+    row = int(np.flatnonzero(unclear if unclear.any() else odd)[0])
+    what = f"High Bit is {int(high[row])} with Bits Stored {int(stored[row])}"
+    if unclear.any() and values not in ("stored", "padding"):
+        path = str(headers["path"][row])
+        raise ValuesError(
+            f"{what} and Bits Allocated {int(headers['bits_allocated'][row])} in {path}: which bits are the value is "
+            f"uncertain (PS3.3 C.7.6.3.1 wants {int(stored[row]) - 1}). Correct the header, or load values='stored'.",
+            path=path,
+            high_bit=int(high[row]),
+            bits_stored=int(stored[row]),
+        )
+    return [f"{what}: stored values are the lower {int(stored[row])} bits, as in pydicom's pixel_array"]
+
+
+def surplus_pixels(headers: HeaderTable) -> list[str]:
+    """A note where native pixel data are longer than the image and the byte that makes their length even."""
+    surplus = native_surplus(headers)
+    long = surplus > 1
+    if not long.any():
+        return []
+    row = int(np.flatnonzero(long)[0])
     return [
-        f"High Bit is {int(high[row])} with Bits Stored {int(stored[row])}: values are read from these bits (PS3.5 "
-        "8.1.1), where pydicom's pixel_array, and values='stored', leave them shifted"
+        f"The pixel data of {len(np.unique(headers['path'][long]))} files have bytes after the image that Rows, "
+        f"Columns and Number of Frames describe ({int(surplus[row])} in "
+        f"{os.path.basename(str(headers['path'][row]))}); they are taken for padding because they are zero"
     ]

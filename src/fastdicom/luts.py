@@ -48,7 +48,7 @@ def read_dataset(locator: str) -> Any:
 
 
 def read_tables(
-    headers: HeaderTable, file_of: NDArray[np.int64], locators: Sequence[str], *, palettes: bool
+    headers: HeaderTable, file_of: NDArray[np.int64], locators: Sequence[str], *, values: str
 ) -> FileTables:
     """Read the tables of those files that have one.
 
@@ -59,30 +59,33 @@ def read_tables(
     file_of : (N,) int
         File number of each row.
     locators : file of each number
-    palettes : bool
-        Palettes are wanted too (values="display").
+    values : str
+        "stored" and "padding" need no table; only "display" needs VOI LUTs and palettes, so that a damaged one does
+        not keep the rest from being loaded.
     """
     count = len(locators)
     tables = FileTables(modality=np.full(count, -1, np.int64), voi=np.full(count, -1, np.int64))
-    flags = {name: headers[name] for name in ("modality_lut_sequence", "voi_lut_sequence")}
+    if values in ("stored", "padding"):
+        return tables
+    display = values == "display"
     palette = headers["photometric_interpretation"] == b"PALETTE COLOR"
-    wanted = flags["modality_lut_sequence"] | flags["voi_lut_sequence"] | (palette & palettes)
+    wanted = headers["modality_lut_sequence"] | (display & (headers["voi_lut_sequence"] | palette))
     for number in np.unique(file_of[wanted]).tolist():
         dataset = read_dataset(locators[number])
         with quiet_pydicom():
-            _take_tables(tables, dataset, number, locators[number], palettes=palettes)
+            _take_tables(tables, dataset, number, locators[number], display=display)
     return tables
 
 
-def _take_tables(tables: FileTables, dataset: Any, number: int, path: str, *, palettes: bool) -> None:
+def _take_tables(tables: FileTables, dataset: Any, number: int, path: str, *, display: bool) -> None:
     for keyword, target in (("ModalityLUTSequence", tables.modality), ("VOILUTSequence", tables.voi)):
-        if dataset.get(keyword):
+        if dataset.get(keyword) and (display or keyword == "ModalityLUTSequence"):
             signed = dataset.get("PixelRepresentation", 0) == 1 and keyword == "ModalityLUTSequence"
             item = dataset[keyword].value[0]
             target[number] = tables.add(_lut(item, path, signed=signed))
             if keyword == "ModalityLUTSequence":
                 tables.modality_types.add(str(item.get("ModalityLUTType") or ""))
-    if palettes and dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+    if display and dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         tables.palettes[number] = _palette(dataset, path)
 
 
@@ -105,6 +108,13 @@ def _lut(item: Any, path: str, *, signed: bool) -> Lut:
         )
     # A descriptor of 8 bits with 16-bit values is a known mistake of writers: the values are right (pydicom agrees).
     bits = 16 if int(data[:entries].max(initial=0)) > 255 and bits == 8 else bits
+    if not 8 <= bits <= 16:
+        raise ValuesError(
+            f"The lookup table of {path} has entries of {bits} bits; 8 to 16 are possible (PS3.3 C.11.1.1.1). Correct "
+            "the third value of its LUT Descriptor, or load values='stored'.",
+            path=path,
+            bits=bits,
+        )
     return Lut(first, bits, data[:entries].astype("<u2").tobytes(), str(item.get("LUTExplanation", "")))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.catalog import CatalogEntry
-from fastdicom.certainty import check_rescale, one_voi_function, shifted_bits
+from fastdicom.certainty import check_high_bit, check_rescale, one_voi_function, surplus_pixels
 from fastdicom.codecs import choose_decoder, get_decoder
 from fastdicom.errors import UsageError, ValuesError
 from fastdicom.first_frames import check_first_frames
@@ -84,7 +84,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     level = check_level(options.level)
     decoders = tuple(choose_decoder(fmt, options.decoder, level=level) for fmt in formats)
     files, file_of = _files(headers)
-    tables = read_tables(headers, file_of, [file.locator for file in files], palettes=values == "display")
+    tables = read_tables(headers, file_of, [file.locator for file in files], values=values)
     slices = np.zeros(entry.found.rows.size, dtype=SLICE_DTYPE)
     for name in ("file", "modality_lut", "voi_lut", "mapping"):
         slices[name] = -1
@@ -94,7 +94,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     used = entry.found.rows.ravel() >= 0
     kept = _kept_slices(headers, file_of, format_of, tables)
     _enter_padding(kept, headers, formats)
-    notes = [*entry.unusual, *_unusual_rescale(headers), *shifted_bits(headers)]
+    notes = [*entry.unusual, *_unusual_rescale(headers), *check_high_bit(headers, values), *surplus_pixels(headers)]
     scaling = scaling_for(values, kept, headers, formats, files)
     if scaling is not None:
         kept["slope"], kept["intercept"], kept["mapping"] = scaling.slope, scaling.intercept, scaling.mapping
@@ -107,6 +107,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
         notes += _window_notes(slices[used], function, window)
     luts = tuple(tables.luts)
     dtype = resolve_dtype(formats, slices, values, luts, options.dtype)
+    notes += _rounded(formats, slices[used], values, dtype) if options.dtype is None else []
     modality = entry.modality
     rescaled = bool(np.isfinite(headers["rescale_slope"]).any() or (kept["modality_lut"] >= 0).any())
     units = resolve_units(modality, _rescale_type(headers, tables, notes), headers.text("units", 0), values, rescaled)
@@ -117,6 +118,10 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     fill = _fill_value(slices[used][0], values, units, dtype, scaling.mappings if scaling else [])
     shape, dims, geometry = entry.shape, entry.dims, entry.found.geometry
     if level:
+        if (kept["modality_lut"] >= 0).any():
+            raise ValuesError(
+                f"level={level} would average numbers of entries of a Modality LUT. Load level=0, or values='stored'."
+            )
         formats, shape, geometry = reduce(formats, shape, dims, geometry, level)
         notes.append(f"level {level}: every {1 << level}th row and column, low-pass filtered by the codec's wavelet")
     if values == "display" and formats[0].photometric_interpretation == "PALETTE COLOR":
@@ -249,6 +254,17 @@ def _enter_padding(kept: NDArray[Any], headers: HeaderTable, formats: Sequence[P
 def _unusual_rescale(headers: HeaderTable) -> list[str]:
     zero = int((headers["rescale_slope"] == 0).sum())
     return [f"Rescale Slope is 0 in {zero} slices: every voxel there is the intercept"] if zero else []
+
+
+def _rounded(formats: Sequence[PixelFormat], used: NDArray[Any], values: str, dtype: np.dtype[Any]) -> list[str]:
+    """A note where float32, which has 24 bits, was chosen for integers that may have more."""
+    if values != "modality" or dtype != np.float32:
+        return []
+    wide = [k for k, fmt in enumerate(formats) if fmt.stored_dtype.kind in "iu" and fmt.bits_stored > 24]
+    rows = used[np.isin(used["format"], wide)]
+    if not np.any((rows["slope"] % 1 == 0) & (rows["intercept"] % 1 == 0)):
+        return []
+    return ["float32 rounds integers beyond 16777216, which Bits Stored allows: pass dtype='int64' or 'float64'"]
 
 
 def _rescale_type(headers: HeaderTable, tables: FileTables, notes: list[str]) -> str:

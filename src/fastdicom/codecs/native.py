@@ -13,7 +13,7 @@ from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.stored import mask_unused_bits_inplace, to_stored, unused_bits
 from fastdicom.codecs.streams import StreamError, StreamHeader
 from fastdicom.errors import DecodeError
-from fastdicom.frames import native_bit_offset, native_frame_span, read_exactly, read_native_into
+from fastdicom.frames import check_surplus, native_bit_offset, native_frame_span, read_exactly, read_native_into
 from fastdicom.frames.base import BIG_ENDIAN, NATIVE_SYNTAXES
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
@@ -113,6 +113,7 @@ def read_native_frame(
     PixelDataError
         The pixel data or the file end before the frame does.
     """
+    check_surplus(reader, fmt, location, frame, path=path)
     big_endian = fmt.transfer_syntax_uid == BIG_ENDIAN
     words = big_endian and fmt.bits_allocated == 8 and _is_word_data(reader, location)
     if is_plain(fmt) and not words and out.flags.c_contiguous:
@@ -146,6 +147,10 @@ def _is_word_data(reader: ByteReader, location: PixelLocation) -> bool:
 def _decode(
     data: bytes | memoryview, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None
 ) -> NDArray[Any]:
+    """A native frame in fragments of its own: nothing but a byte that makes the length even, or zeros, may follow."""
+    needed = -(-fmt.frame_bits // 8)
+    if len(data) > needed + 1 and any(memoryview(data)[needed:]):
+        raise StreamError(f"it has {len(data)} bytes where {fmt.rows} x {fmt.columns} pixels need {needed}")
     return decode_native(data, fmt, out)
 
 
@@ -155,7 +160,12 @@ def _decode_deflated(
     """Deflated Image Frame Compression: each frame a deflate stream of its native bytes (PS3.5 A.4.13)."""
     needed = -(-fmt.frame_bits // 8)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    return decode_native(stream.decompress(data, needed), fmt, out)
+    frame = stream.decompress(data, needed + 2)
+    if len(frame) > needed + 1:
+        raise StreamError(f"it inflates to more than the {needed} bytes that {fmt.rows} x {fmt.columns} pixels need")
+    if len(frame) >= needed and not stream.eof:
+        raise StreamError("its deflate stream has no end")
+    return decode_native(frame, fmt, out)
 
 
 DECODERS = (

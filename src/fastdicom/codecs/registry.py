@@ -217,7 +217,7 @@ def decode_frame(
         result = decoder.decode(data, fmt, header, out)
         if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
             raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
-        return result
+        return _within_bits(result, fmt, header)
     except FastDicomError:
         raise
     except ImportError as error:
@@ -228,6 +228,10 @@ def decode_frame(
             extra=decoder.extra,
         ) from error
     except Exception as error:  # codecs raise their own classes, and pylibjpeg even bare RuntimeErrors
+        cause = _picklable(error)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a panic of Rust code (pyo3), on purpose no Exception
+            raise
         cause = _picklable(error)
     # Raised out here, so that the error of the codec is not its context, which travels with it too.
     where = f" of {path}" if path else ""
@@ -240,13 +244,13 @@ def decode_frame(
     ) from cause
 
 
-def _picklable(error: Exception) -> Exception:
+def _picklable(error: BaseException) -> Exception:
     """An error of a codec as a builtin one.
 
     Errors travel between processes, with their causes where tblib is installed (Dask brings it), and those of
     imagecodecs can be pickled but not unpickled.
     """
-    if type(error).__module__ in ("builtins", StreamError.__module__):
+    if isinstance(error, Exception) and type(error).__module__ in ("builtins", StreamError.__module__):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")
 
@@ -310,6 +314,27 @@ def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> Stream
         )
     rows, columns = (reduced.reduced_length(length, level) for length in (header.rows, header.columns))
     return replace(header, rows=rows, columns=columns, skipped=level)
+
+
+def _within_bits(frame: NDArray[Any], fmt: PixelFormat, header: StreamHeader | None) -> NDArray[Any]:
+    """Refuse values beyond Bits Stored: what follows (rescale, tables) counts on its bits (PS3.3 C.7.6.3.1).
+
+    Those of an irreversible wavelet overshoot a little at edges. They are clipped, as a codec does at its precision.
+    """
+    width = 8 * frame.itemsize
+    if header is None or not fmt.bits_stored < min(header.precision, width) or frame.dtype.kind not in "iu":
+        return frame
+    half = 1 << (fmt.bits_stored - 1) if frame.dtype.kind == "i" else 0
+    low, high = int(frame.min()), int(frame.max())
+    least, most = -half, (1 << fmt.bits_stored) - half - 1
+    if low >= least and high <= most:
+        return frame
+    beyond = max(least - low, high - most)
+    if header.kind != "jpeg2000" or header.lossless or beyond > 1 << max(0, fmt.bits_stored - 4):
+        raise StreamError(
+            f"its values {low} to {high}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}"
+        )
+    return np.clip(frame, least, most, out=frame if frame.flags.writeable else None)
 
 
 def _check_header(header: StreamHeader, fmt: PixelFormat) -> None:

@@ -25,7 +25,7 @@ _OK = -1
 def _decode_segments(
     source: NDArray[np.uint8], bounds: NDArray[np.int64], pixels: int, bytes_per_sample: int, out: NDArray[np.uint8]
 ) -> int:
-    """Decode into little endian interleaved `out`; return -1, or the segment that ends too soon.
+    """Decode into little endian interleaved `out`; return -1, or segment s that is too short, or -2 - s: too long.
 
     bounds : (2 * segments,) start and end of each segment in `source`, already checked against its length
 
@@ -84,6 +84,15 @@ def _decode_segments(
             for i in range(rest):
                 planes[s, i] = planes[s, wanted + np.uint64(i)]
             filled[s] = rest
+    for s in range(segments):
+        # A byte of padding may be seen as the start of a run, and up to 3 zeros as one more byte.
+        at, end = position[s], np.uint64(bounds[2 * s + 1])
+        surplus = filled[s] > one or end > at + np.uint64(3)
+        if not surplus and end > at + one:
+            for i in range(end - at):
+                surplus = surplus or source[at + np.uint64(i)] % 128 != 0  # 128: no operation
+        if surplus:
+            return -2 - s
     return _OK
 
 
@@ -117,10 +126,15 @@ def decode(
     frame = out if out is not None and out.flags.c_contiguous else np.empty(fmt.frame_shape, fmt.stored_dtype)
     source, pixels = np.frombuffer(data, np.uint8), fmt.rows * fmt.columns
     short = _decode_segments(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
-    if short != _OK and fmt.bits_allocated == 1:  # eight pixels a byte (PS3.5 8.2.2); a byte a pixel is seen as well
+    if short > _OK and fmt.bits_allocated == 1:  # eight pixels a byte (PS3.5 8.2.2); a byte a pixel is seen as well
         packed = np.empty(-(-pixels // 8), np.uint8)
         short = _decode_segments(source, bounds, packed.size, 1, packed)
         frame[...] = np.unpackbits(packed, count=pixels, bitorder="little").reshape(fmt.frame_shape)
+    if short < _OK:
+        raise StreamError(
+            f"RLE segment {-2 - short} of {len(bounds) // 2} goes on after the {pixels} pixels, so Rows or Columns "
+            "are wrong"
+        )
     if short != _OK:
         raise StreamError(f"RLE segment {short} of {len(bounds) // 2} ends before the {pixels} pixels do")
     return to_stored(frame, fmt, header, out)

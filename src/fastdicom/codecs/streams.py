@@ -1,7 +1,8 @@
 """What the header of a code stream says, read before anything is decoded or allocated.
 
 A decoder allocates what the code stream claims, so a few bytes can ask for gigabytes; and the lenient ones fill a
-truncated stream with grey and say nothing. Both are found here, from a few dozen bytes of the stream.
+truncated stream with grey and say nothing. Both are found here, from a few dozen bytes of the stream. Damage inside a
+stream that has its end is not: libjpeg only warns of it, and imagecodecs drops the warning (docs/decisions.md).
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ def _decode_with(plugin: str) -> Callable[..., NDArray[Any]]:
         source = encapsulate([padded], has_bot=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its advice is about the Dataset, which the caller does not have
+            # ... but this one says that the image is another
+            warnings.filterwarnings("error", message="The decoded RLE segment contains non-conformant padding")
             frame, _ = get_decoder(fmt.transfer_syntax_uid).as_array(source, index=0, decoding_plugin=plugin, **options)
         if out is None:
             return frame

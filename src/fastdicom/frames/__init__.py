@@ -3,10 +3,11 @@
 from fastdicom.frames.base import is_encapsulated, read_exactly
 from fastdicom.frames.deflated import inflate
 from fastdicom.frames.encapsulated import FrameIndex, index_frames, read_encapsulated, read_only_frame
-from fastdicom.frames.native import native_bit_offset, native_frame_span, read_native_into
+from fastdicom.frames.native import check_surplus, native_bit_offset, native_frame_span, read_native_into
 
 __all__ = [
     "FrameIndex",
+    "check_surplus",
     "index_frames",
     "inflate",
     "is_encapsulated",

@@ -15,7 +15,7 @@ _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 class InflatedReader:
     """The pixel data of an inflated data set; offsets are those of the inflated data set, other bytes are not kept."""
 
-    def __init__(self, data: bytes, base: int) -> None:
+    def __init__(self, data: bytes | bytearray, base: int) -> None:
         self._data = memoryview(data)
         self._base = base
         self.size = base + len(data)
@@ -86,13 +86,14 @@ def inflate(
     wanted = location.length
     if fmt is not None:
         needed = -(-fmt.frame_bits * max(1, location.number_of_frames) // 8)
-        wanted = needed if wanted < 0 else min(wanted, needed)
+        # Up to a frame more: whether it is padding, `check_surplus` must see.
+        wanted = needed if wanted < 0 else min(wanted, needed + fmt.frame_bits // 8)
     if wanted < 0:
         raise pixel_error("Deflated pixel data of undefined length cannot be located; rewrite the file.", path)
     position = meta_group_end(reader, path=path)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     seen, end = 0, location.offset + wanted
-    kept: list[bytes] = []
+    kept = bytearray()  # grows in place: parts to be joined would be there twice
     pending = b""
     while seen < end and not stream.eof:
         if not pending:
@@ -112,7 +113,7 @@ def inflate(
             ) from error
         pending = stream.unconsumed_tail
         if seen + len(part) > location.offset:
-            kept.append(part[max(0, location.offset - seen) :])
+            kept += memoryview(part)[max(0, location.offset - seen) :]
         seen += len(part)
     if not kept:
         raise pixel_error(
@@ -122,4 +123,4 @@ def inflate(
             expected=end,
             found=seen,
         )
-    return InflatedReader(b"".join(kept), location.offset)
+    return InflatedReader(kept, location.offset)

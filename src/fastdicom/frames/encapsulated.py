@@ -7,7 +7,7 @@ read, and the headers inside the range are checked every time, whatever an offse
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class FrameIndex:
     """What the index rests on: ``extended``, ``basic``, ``single``, ``one fragment a frame``, ``start markers``."""
     problem: str = ""
     """Why frames are absent, where some are."""
+    fmt: PixelFormat | None = None
+    """What the frames are, which tells how each must start."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -151,13 +153,13 @@ def index_frames(
             only,
         )
     offsets = _extended_table(reader, location, count)
-    index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "extended")
+    index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "extended", fmt)
     if index is None:
         offsets = _basic_table(reader, location, table_nbytes, count, head)
-        index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "basic")
-    if index is not None:
-        return index
-    return _index_from_items(reader, first, limit, count, fmt, path)
+        index = None if offsets is None else _index_from_table(reader, offsets, first, limit, "basic", fmt)
+    if index is None:
+        index = _index_from_items(reader, first, limit, count, fmt, path)
+    return replace(index, fmt=fmt)
 
 
 READ_AHEAD_NBYTES = 1 << 26
@@ -201,6 +203,8 @@ def read_only_frame(
             whole = tag == _DELIMITER_TAG and len(parts) > 1 and any(len(part) for part in parts[1:])
             if not whole:
                 return None
+            if any(_starts_frame(bytes(part[:_HEAD_NBYTES]), None) for part in parts[2:]):
+                return None
             return parts[1] if len(parts) == 2 else memoryview(b"".join(parts[1:]))
         if length > len(data) - position:
             return None
@@ -232,7 +236,7 @@ def _basic_table(
 
 
 def _index_from_table(
-    reader: ByteReader, offsets: NDArray[np.int64], first: int, limit: int, name: str
+    reader: ByteReader, offsets: NDArray[np.int64], first: int, limit: int, name: str, fmt: PixelFormat | None
 ) -> FrameIndex | None:
     """Frames as an offset table has them, or None where the items prove the table wrong."""
     if offsets[0] != 0 or (len(offsets) > 1 and np.diff(offsets).min() <= HEADER_NBYTES):
@@ -255,6 +259,9 @@ def _index_from_table(
     beyond = inside < len(start)
     wrong = last.delimited if beyond else not last.start
     if not last.cut and (wrong or last.problem):
+        return None
+    # What follows the last frame belongs to it, unless it starts like another: then the items tell how many there are.
+    if any(_starts_frame(head, fmt) for head in last.heads[1:]):
         return None
     stop = np.append(start[1:], last.stop[-1] if last.start else limit)
     problem = last.problem
@@ -280,15 +287,15 @@ def _index_from_items(
             path,
             0 if count == 1 else None,
         )
-    if count == 1 and not items.cut:
-        return FrameIndex(start[:1], stop[-1:], "single", items.problem)
     begins = [i for i, head in enumerate(items.heads) if _starts_frame(head, fmt)]
+    if count == 1 and not items.cut and len(begins) <= 1:
+        return FrameIndex(start[:1], stop[-1:], "single", items.problem)
     # A file cut between two fragments has no delimiter and may have just as many fragments as frames, by chance.
     if count == found and not items.problem and (items.delimited or len(begins) in (0, count)):
         return FrameIndex(start, stop, "one fragment a frame")
     if items.cut and begins and begins[0] == 0 and len(begins) <= count:
         return _truncated_index(items, begins, count, next_begun=_starts_frame(items.cut_head, fmt))
-    if len(begins) >= count and begins[0] == 0:
+    if len(begins) == count and begins[0] == 0:
         ends = [stop[i - 1] for i in begins[1:]] + [stop[-1]]
         return FrameIndex(start[begins][:count], np.asarray(ends, np.int64)[:count], "start markers")
     why = f" ({items.problem})" if items.problem else ""
@@ -313,13 +320,24 @@ def _truncated_index(items: _Fragments, begins: list[int], count: int, *, next_b
     return FrameIndex(start, stop, "start markers", items.problem)
 
 
+_STARTS = (
+    (range(50, 82), (b"\xff\xd8\xff",), ()),
+    (range(90, 94), (b"\xff\x4f\xff\x51",), (b"jP  ",)),
+    (range(201, 206), (b"\xff\x4f\xff\x51",), (b"jP  ",)),
+    (range(110, 113), (b"\xff\x0a",), (b"JXL ",)),
+)
+"""Last number of 1.2.840.10008.1.2.4.x, first bytes of its code streams, and bytes 4 to 8 of its containers."""
+
+
 def _starts_frame(head: bytes, fmt: PixelFormat | None) -> bool:
     """Whether a fragment starts with the first bytes of a code stream of this transfer syntax."""
     uid = fmt.transfer_syntax_uid if fmt else ""
     if uid == "1.2.840.10008.1.2.5":
         return _is_rle_header(head)
-    if head.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a")) or head[4:8] in (b"jP  ", b"JXL "):
-        return True
+    last = uid.removeprefix("1.2.840.10008.1.2.4.")
+    for numbers, starts, boxes in _STARTS:
+        if (not uid or (last.isdecimal() and int(last) in numbers)) and (head.startswith(starts) or head[4:8] in boxes):
+            return True
     return not uid and _is_rle_header(head)
 
 
@@ -369,4 +387,14 @@ def read_encapsulated(reader: ByteReader, index: FrameIndex, frame: int, *, path
             )
         parts.append(data[body:end])
         position = end
+    surplus = sum(_starts_frame(bytes(part[:_HEAD_NBYTES]), index.fmt) for part in parts[1:]) if index.fmt else 0
+    if surplus:
+        raise pixel_error(
+            f"Frame {frame} consists of {surplus + 1} code streams ({index.table}): Number of Frames or the offset "
+            "table is wrong. Correct it or copy the file again from its origin.",
+            path,
+            frame,
+            expected=1,
+            found=surplus + 1,
+        )
     return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))

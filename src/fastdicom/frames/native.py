@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from fastdicom.frames.base import pixel_error
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
+SURPLUS_NBYTES = 1 << 20
+"""Bytes after the last frame that are looked at."""
+
 
 def native_frame_span(fmt: PixelFormat, location: PixelLocation, frame: int, *, path: str = "") -> tuple[int, int]:
     """Range of the bytes that hold one native frame.
@@ -54,6 +57,32 @@ def native_frame_span(fmt: PixelFormat, location: PixelLocation, frame: int, *, 
         )
     start = first_bit // 8
     return location.offset + start, end - start
+
+
+def check_surplus(reader: ByteReader, fmt: PixelFormat, location: PixelLocation, frame: int, *, path: str = "") -> None:
+    """Refuse pixel data that go on after the last frame with anything but zeros: the header describes another image.
+
+    One byte, which makes the length even, may be anything. Costs a read only where there are more.
+
+    Raises
+    ------
+    PixelDataError
+    """
+    needed = -(-fmt.frame_bits * max(1, location.number_of_frames) // 8)
+    surplus = location.length - needed
+    if surplus <= 1:
+        return
+    found = reader.read_at(location.offset + needed, min(surplus, SURPLUS_NBYTES))
+    if any(found):
+        raise pixel_error(
+            f"The pixel data have {surplus} bytes, not all zero, after the {needed} that {location.number_of_frames} "
+            f"frames of {fmt.rows} x {fmt.columns} need: the header describes another image. Correct Rows, Columns, "
+            "Bits Allocated or Number of Frames.",
+            path,
+            frame,
+            expected=needed,
+            found=location.length,
+        )
 
 
 def native_bit_offset(fmt: PixelFormat, frame: int) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastdicom.headers.columns import INT_MISSING, HeaderTable
 
-__all__ = ["pixel_problems"]
+__all__ = ["native_surplus", "pixel_problems"]
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
@@ -30,7 +30,8 @@ def pixel_problems(table: HeaderTable) -> NDArray[Any]:
     beyond = located & (offset + length > size)
     needed = np.where(empty, 0, -(-table["frames_in_file"] * _frame_bits(table) // 8))
     short = native & ~empty & (length < needed)
-    # One frame or more left over is another image than the header describes; less is padding.
+    # One frame or more left over is another image than the header describes; less is padding, if the pixels agree:
+    # `read_native_frame` looks at its bytes.
     frame_nbytes = np.maximum(-(-_frame_bits(table) // 8), 2)  # a single byte makes the length even
     excess = native & ~empty & ~beyond & (length - needed >= frame_nbytes)
     for row in np.flatnonzero(empty | beyond | short | excess):
@@ -47,6 +48,14 @@ def pixel_problems(table: HeaderTable) -> NDArray[Any]:
             reason = f"the pixel data have {int(length[row])} of {int(needed[row])} bytes"
         problems[row] = problems[row] or reason
     return problems
+
+
+def native_surplus(table: HeaderTable) -> NDArray[np.int64]:
+    """(N,) bytes of native pixel data after the last frame; 0 or less where there are none."""
+    length = table["pixel_length"]
+    needed = -(-table["frames_in_file"] * _frame_bits(table) // 8)
+    surplus: NDArray[np.int64] = np.where(length >= 0, length - needed, 0)
+    return surplus
 
 
 def _frame_bits(table: HeaderTable) -> NDArray[np.int64]:
