@@ -7,14 +7,17 @@ import itertools
 import pickle
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_fragments, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
+import fastdicom
 from fastdicom.errors import PixelDataError
 from fastdicom.frames import (
     index_frames,
@@ -26,6 +29,7 @@ from fastdicom.frames import (
     read_native_into,
     read_only_frame,
 )
+from fastdicom.testing import SeriesSpec, write_series
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
 LITTLE = "1.2.840.10008.1.2.1"
@@ -451,3 +455,18 @@ def test_an_offset_table_that_skips_a_code_stream_is_refused() -> None:
     with pytest.raises(PixelDataError, match="Frame 1 consists of 2 code streams") as caught:
         read_encapsulated(reader, index, 1, path="x.dcm")
     assert (caught.value.path, caught.value.frame) == ("x.dcm", 1)  # type: ignore[attr-defined]
+
+
+def test_a_start_marker_inside_of_a_stream_is_no_frame(tmp_path: Path) -> None:
+    """A SPIFF header (JPEG-LS) repeats the start marker; here a fragment begins with the second one."""
+    spec = SeriesSpec(
+        slices=2, rows=2, columns=2, bits_allocated=8, slope=None, intercept=None, transfer_syntax_uid=JPEG_LS,
+        fragments_per_frame=2,
+    )  # fmt: skip
+    series = write_series(tmp_path, spec)
+    fragments = generate_fragments(pydicom.dcmread(series.paths[0]).PixelData)
+    assert [fragment[:3] for fragment in fragments][1:] == [b"\xff\xd8\xff"] * 2
+    assert np.array_equal(fastdicom.load_volume(tmp_path, values="stored").array, series.stored)
+
+
+JPEG_LS = "1.2.840.10008.1.2.4.80"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -288,6 +289,8 @@ def _index_from_items(
             0 if count == 1 else None,
         )
     begins = [i for i, head in enumerate(items.heads) if _starts_frame(head, fmt)]
+    if len(begins) > count:
+        begins = [i for i in begins if i == 0 or not _is_spiff(items.heads[i - 1])]
     if count == 1 and not items.cut and len(begins) <= 1:
         return FrameIndex(start[:1], stop[-1:], "single", items.problem)
     # A file cut between two fragments has no delimiter and may have just as many fragments as frames, by chance.
@@ -341,6 +344,14 @@ def _starts_frame(head: bytes, fmt: PixelFormat | None) -> bool:
     return not uid and _is_rle_header(head)
 
 
+def _is_spiff(head: bytes) -> bool:
+    """Whether a fragment starts with a SPIFF header (T.84 F; JPEG-LS): the start marker is repeated behind it.
+
+    A fragment that ends with the header is then followed by one that starts like a frame and is none.
+    """
+    return head.startswith(b"\xff\xd8\xff\xe8")
+
+
 def _is_rle_header(head: bytes) -> bool:
     """PS3.5 G.5: number of segments, then 15 ascending offsets of which the first is 64."""
     if len(head) < 64:
@@ -387,7 +398,12 @@ def read_encapsulated(reader: ByteReader, index: FrameIndex, frame: int, *, path
             )
         parts.append(data[body:end])
         position = end
-    surplus = sum(_starts_frame(bytes(part[:_HEAD_NBYTES]), index.fmt) for part in parts[1:]) if index.fmt else 0
+    surplus = 0
+    if index.fmt:
+        surplus = sum(
+            _starts_frame(bytes(part[:_HEAD_NBYTES]), index.fmt) and not _is_spiff(bytes(before[:4]))
+            for before, part in pairwise(parts)
+        )
     if surplus:
         raise pixel_error(
             f"Frame {frame} consists of {surplus + 1} code streams ({index.table}): Number of Frames or the offset "

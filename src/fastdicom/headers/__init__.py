@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceNotFoundError
 from fastdicom.headers.columns import (
     BY_NAME,
@@ -162,7 +163,8 @@ def _is_image_class(uid: str) -> bool:
     """Whether a SOP Class is one of images, which are nothing without pixel data (PS3.4 B.5)."""
     from pydicom.uid import UID
 
-    return "Image Storage" in UID(uid).name
+    with quiet_pydicom():  # a UID that is none is no image class
+        return "Image Storage" in UID(uid).name
 
 
 def _columns_of(read: Sequence[tuple[FileRef, FileHeader]]) -> dict[str, NDArray[Any]]:
