@@ -262,7 +262,7 @@ def _index_from_table(
     if not last.cut and (wrong or last.problem):
         return None
     # What follows the last frame belongs to it, unless it starts like another: then the items tell how many there are.
-    if any(_starts_frame(head, fmt) for head in last.heads[1:]):
+    if fmt and any(_starts_frame(head, fmt) for head in last.heads[1:]):
         return None
     stop = np.append(start[1:], last.stop[-1] if last.start else limit)
     problem = last.problem
