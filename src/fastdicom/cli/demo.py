@@ -34,7 +34,7 @@ def demo(folder: Path, slices: int, size: int) -> int:
     \b
     Examples:
       fastdicom demo
-      fastdicom demo /tmp/demo --slices 60
+      fastdicom demo demo-output --slices 60
     """
     _clear(folder)
     click.echo("fastdicom demo: a heap of DICOM files becomes a volume. No real patient is in it.\n")
