@@ -12,14 +12,14 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "fastdicom"
 
 ORDER = (
     # pure
-    "errors", "types", "_quiet", "_numba", "geometry",
+    "errors", "types", "_quiet", "_numba", "_posix", "geometry",
     # read
     "sources", "scanner", "headers",
     # decide
     "series", "progress", "execution", "cache", "catalog", "selection", "quantities", "plan",
     # produce
     "frames", "codecs", "kernels", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
-    "region", "blocks", "prepare", "processes", "process_worker",
+    "region", "runs", "blocks", "prepare", "processes", "process_worker",
     # deliver
     "metadata", "volume", "exports", "regular", "nifti", "store", "loading",
     # show

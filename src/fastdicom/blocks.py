@@ -23,12 +23,14 @@ from fastdicom.frames.base import DEFLATED
 from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
 from fastdicom.region import Region
+from fastdicom.runs import is_rescaled, read_native_runs
 from fastdicom.sources import open_reader
 from fastdicom.types import ByteReader, PixelFormat
 
 __all__ = ["BlockStats", "Failure", "read_block"]
 
 Index = tuple[Any, ...]
+Targets = Sequence[NDArray[Any]] | NDArray[Any]
 NATIVE, RLE = "native", "fastdicom.rle"
 
 
@@ -111,16 +113,16 @@ def read_block(
             f"out must be a {plan.dtype.name} array of shape {region.shape}; it is {out.dtype.name} of {out.shape}."
         )
     block = np.empty(region.shape, dtype=plan.dtype) if out is None else out
-    _Worker(plan, region, stats or BlockStats(), failures).run(_slices_of(block, region))
+    _Worker(plan, region, BlockStats() if stats is None else stats, failures).run(_slices_of(block, region))
     return block
 
 
-def _slices_of(block: NDArray[Any], region: Region) -> Sequence[NDArray[Any]]:
-    """Views of the slices of a block in C order, each of ``region.frame_shape``."""
+def _slices_of(block: NDArray[Any], region: Region) -> Targets:
+    """Views of the slices of a block in C order, each of ``region.frame_shape``; one array where they are neighbours."""
     spread = block.reshape(region.full_shape)  # axes of length 1 put back where the index has integers: a view
     n_outer = len(region.full_shape) - len(region.frame_shape)
     if spread.flags.c_contiguous and spread.size:
-        return list(spread.reshape(-1, *region.frame_shape))
+        return spread.reshape(-1, *region.frame_shape)
     # Strided outer axes cannot be merged without a copy that nobody would see.
     return [spread[place] for place in np.ndindex(*region.full_shape[:n_outer])]
 
@@ -140,8 +142,8 @@ class _Worker:
         self.buffer = bytearray()
         self.tables: dict[tuple[Any, ...], Any] = {}
 
-    def run(self, targets: Sequence[NDArray[Any]]) -> None:
-        if not targets or targets[0].size == 0:
+    def run(self, targets: Targets) -> None:
+        if len(targets) == 0 or targets[0].size == 0:
             return
         table = self.plan.slices[self.region.slices]
         order = np.lexsort((table["frame"], table["file"]))  # each file is opened once, its frames in order
@@ -150,11 +152,18 @@ class _Worker:
             targets[place][...] = self.plan.fill_value
         # Plain tuples: reading a field of a NumPy record costs as much as a system call.
         records = [SliceRecord._make(record) for record in table.tolist()]
-        for file_index, places in _runs(table["file"], order[absent:]):
+        present = order[absent:]
+        if isinstance(targets, np.ndarray) and self.region.whole_frame and len(targets) > 1:
+            done = read_native_runs(self.plan, records, targets, self._count_run)
+            present = present[~done[present]]
+        for file_index, places in _runs(table["file"], present):
             self._one_file(file_index, places, records, targets)
 
+    def _count_run(self, frames: int, files: int, nbytes: int, read_ns: int, values_ns: int) -> None:
+        self.stats.add(BlockStats(frames, files, nbytes, 0, read_ns, 0, values_ns, {NATIVE: [frames, 0]}))
+
     def _one_file(
-        self, file_index: int, places: list[int], records: list[SliceRecord], targets: Sequence[NDArray[Any]]
+        self, file_index: int, places: list[int], records: list[SliceRecord], targets: Targets
     ) -> None:
         planned = self.plan.files[file_index]
         started = perf_counter_ns()
@@ -252,7 +261,7 @@ class _Worker:
         decoder = self.plan.decoders[record.format]
         started = perf_counter_ns()
         if decoder == NATIVE and not is_encapsulated(fmt.transfer_syntax_uid):
-            mask = not self._is_rescaled(fmt, record)
+            mask = not is_rescaled(self.plan, record)
             read_native_frame(
                 reader, fmt, planned.location, frame, out, rows=rows, mask=mask, path=planned.locator
             )  # fmt: skip
@@ -264,7 +273,7 @@ class _Worker:
         if data is None:
             data = read_encapsulated(reader, _frame_index(reader, planned, fmt), frame, path=planned.locator)
         read = perf_counter_ns()
-        if decoder == RLE and self._is_rescaled(fmt, record):
+        if decoder == RLE and is_rescaled(self.plan, record):
             fmt = self.unmasked[record.format]
         decode_frame(decoder, data, fmt, out, path=planned.locator, frame=frame, level=self.plan.level)
         done = perf_counter_ns()
@@ -272,13 +281,6 @@ class _Worker:
         self.stats.decode_ns += done - read
         self.stats.bytes_read += len(data)
         self.stats.count_decoder(decoder, done - read)
-
-    def _is_rescaled(self, fmt: PixelFormat, record: SliceRecord) -> bool:
-        """Whether the values of this slice go through the rescale kernel."""
-        if not self.plan.is_scaled or fmt.samples_per_pixel > 1 or record.modality_lut >= 0 or record.mapping >= 0:
-            return False
-        plain = record.slope == 1.0 and record.intercept == 0.0 and fmt.bits_stored == 8 * fmt.stored_dtype.itemsize
-        return not (plain and fmt.stored_dtype == self.plan.dtype)
 
     def _values(
         self, stored: NDArray[Any], fmt: PixelFormat, record: SliceRecord, target: NDArray[Any], planned: PlannedFile
@@ -288,7 +290,7 @@ class _Worker:
         plan = self.plan
         if plan.values == "display":
             self._display(stored, fmt, record, target)
-        elif self._is_rescaled(fmt, record):
+        elif is_rescaled(plan, record):
             bits = (fmt.bits_stored, fmt.bits_stored - 1) if fmt.stored_dtype.kind != "f" else (0, 0)
             signed = bool(fmt.pixel_representation)
             lost = rescale(stored, *bits, signed, record.slope, record.intercept, target)

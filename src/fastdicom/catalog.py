@@ -348,8 +348,9 @@ def _without_cache(files: Sequence[FileRef], cache: str | os.PathLike[str]) -> l
 
 
 def _batches(files: Sequence[FileRef], workers: int) -> list[Sequence[FileRef]]:
-    """64 to 256 files a task, so that every worker gets several and Dask's cost a task stays small."""
-    size = min(256, max(64, -(-len(files) // (4 * workers))))
+    """Equal shares of up to 512 files for every worker, but no fewer than 64: a batch costs about 0.7 ms, a file 10 us."""
+    share = -(-len(files) // workers)
+    size = max(64, -(-share // max(1, -(-share // 512))))
     return [files[start : start + size] for start in range(0, len(files), size)]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._posix import HAS_POSIX
 from fastdicom.errors import FastDicomError
 from fastdicom.headers.convert import WANTED
 from fastdicom.scanner import RUNNING, Walk
@@ -24,8 +25,6 @@ LARGEST_BLOCK = 1 << 20
 _SAMPLE = 8
 _AT_ONCE = 64
 _OWN_SCHEMES = ("zip://", "object://")
-# The functions of the C library can be called from compiled code only.
-_HAS_POSIX = os.name == "posix" and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 _local = threading.local()
 
@@ -41,7 +40,7 @@ def walk_headers(files: Sequence[FileRef]) -> Walk:
     locators = [file.locator for file in files]
     walk = Walk(WANTED, np.array([file.size for file in files], dtype=np.int64))
     names = "\0".join(locators)
-    if _HAS_POSIX and "://" not in names and names.count("\0") == len(files) - 1:
+    if HAS_POSIX and "://" not in names and names.count("\0") == len(files) - 1:
         _walk_local(walk, names, np.arange(len(files)))
         return walk
     ranged = np.array([is_url(locator) and not locator.startswith(_OWN_SCHEMES) for locator in locators])

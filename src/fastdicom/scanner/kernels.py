@@ -9,12 +9,10 @@ Every read is preceded by a comparison with `limit` (the end of the bytes at han
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 import numpy as np
 
 from fastdicom._numba import kernel
+from fastdicom._posix import OPEN_FLAGS, READ_FAILED, SEEK_END, close, lseek, open_, pread
 
 RUNNING, DONE, NO_PIXELS, HANDED_OVER = 0, 1, 2, 3
 (
@@ -48,39 +46,6 @@ PLAIN_PREFIX = np.frombuffer(b"1.2.840.10008.1.2", dtype=np.uint8)
 OTHER_ENCODINGS = np.frombuffer(b".2   .1.99.4.95.4.205", dtype=np.uint8)
 OTHER_LENGTHS = np.array([2, 5, 5, 6])
 OTHER_STARTS = np.array([0, 5, 10, 15])
-
-
-class _LibraryFunction:
-    """A function of the C library, which every process has loaded: declared when Numba first meets it."""
-
-    def __init__(self, name: str, result: str, *arguments: str) -> None:
-        self._declared = name, result, arguments
-        self._type: Any = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        raise NotImplementedError("Only compiled code can call this. Do not disable compilation here.")
-
-    @property
-    def _numba_type_(self) -> Any:
-        if self._type is None:
-            from numba.core import types
-
-            name, result, arguments = self._declared
-            signature = getattr(types, result)(*[getattr(types, argument) for argument in arguments])
-            self._type = types.ExternalFunction(name, signature)
-        return self._type
-
-
-# open is variadic in C; with its two fixed arguments the calling convention is that of any function.
-_open = _LibraryFunction("open", "int32", "intp", "int32")
-_pread = _LibraryFunction("pread", "intp", "int32", "intp", "intp", "int64")
-_lseek = _LibraryFunction("lseek", "int64", "int32", "int64", "int32")
-_close = _LibraryFunction("close", "int32", "int32")
-
-# Not to hang where a path has become a pipe since it was listed; no effect on files.
-OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-SEEK_END = os.SEEK_END
-READ_FAILED = -1
 
 
 @kernel()
@@ -463,7 +428,7 @@ def _read(descriptor, offset, buffer, count):
     """Bytes read into the start of `buffer`; fewer than `count` only at the end of the file. -1: an error."""
     done = 0
     while done < count:  # a network file system may give less than asked for
-        got = _pread(descriptor, buffer.ctypes.data + done, count - done, offset + done)
+        got = pread(descriptor, buffer.ctypes.data + done, count - done, offset + done)
         if got < 0:
             return READ_FAILED
         if got == 0:
@@ -498,11 +463,11 @@ def walk_local_files(
             return k, used
         row = rows[k]
         state[row, STATUS], state[row, REASON] = HANDED_OVER, R_UNREADABLE
-        descriptor = _open(paths.ctypes.data + path_starts[row], np.int32(OPEN_FLAGS))
+        descriptor = open_(paths.ctypes.data + path_starts[row], np.int32(OPEN_FLAGS))
         if descriptor < 0:
             continue
         if sizes[row] < 0:
-            sizes[row] = _lseek(descriptor, 0, np.int32(SEEK_END))
+            sizes[row] = lseek(descriptor, 0, np.int32(SEEK_END))
         count = min(nbytes, len(buffer))
         while True:
             position = state[row, POSITION]
@@ -519,5 +484,5 @@ def walk_local_files(
                 state[row, STATUS], state[row, REASON] = HANDED_OVER, R_UNREADABLE
                 break
             count = min(4 * count, len(buffer))
-        _close(descriptor)
+        close(descriptor)
     return len(rows), used

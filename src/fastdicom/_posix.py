@@ -1,0 +1,72 @@
+"""Functions of the C library for compiled code: opening, reading and closing files without the interpreter lock."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from typing import Any
+
+__all__ = [
+    "HAS_POSIX",
+    "OPEN_FLAGS",
+    "READ_FAILED",
+    "SEEK_END",
+    "close",
+    "has_statx",
+    "lseek",
+    "open_",
+    "pread",
+    "statx",
+]
+
+HAS_POSIX = os.name == "posix" and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+"""Whether the functions can be called: from compiled code only, so not where compilation is switched off."""
+
+# Compiled code of other files has these numbers frozen in, and is not compiled anew when they change here.
+# Non-blocking: not to hang where a path has become a pipe since it was listed; no effect on files.
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+SEEK_END = os.SEEK_END
+READ_FAILED = -1
+
+
+class _LibraryFunction:
+    """A function of the C library, which every process has loaded: declared when Numba first meets it."""
+
+    def __init__(self, name: str, result: str, *arguments: str) -> None:
+        self._declared = name, result, arguments
+        self._type: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise NotImplementedError("Only compiled code can call this. Do not disable compilation here.")
+
+    @property
+    def _numba_type_(self) -> Any:
+        if self._type is None:
+            from numba.core import types
+
+            name, result, arguments = self._declared
+            signature = getattr(types, result)(*[getattr(types, argument) for argument in arguments])
+            self._type = types.ExternalFunction(name, signature)
+        return self._type
+
+
+# open is variadic in C; with its two fixed arguments the calling convention is that of any function.
+open_ = _LibraryFunction("open", "int32", "intp", "int32")
+pread = _LibraryFunction("pread", "intp", "int32", "intp", "intp", "int64")
+lseek = _LibraryFunction("lseek", "int64", "int32", "int64", "int32")
+close = _LibraryFunction("close", "int32", "int32")
+statx = _LibraryFunction("statx", "int32", "int32", "intp", "int32", "uint32", "intp")
+
+
+@cache
+def has_statx() -> bool:
+    """Whether `statx` can be called: the one call for size and time whose result is laid out alike on every Linux."""
+    if not HAS_POSIX or not sys.platform.startswith("linux") or sys.byteorder != "little":
+        return False
+    import ctypes
+
+    try:
+        return hasattr(ctypes.CDLL(None), "statx")
+    except OSError:
+        return False
