@@ -19,7 +19,8 @@ ORDER = (
     "series", "progress", "execution", "cache", "catalog", "selection", "quantities", "plan",
     # produce
     "frames", "codecs", "kernels", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
-    "region", "runs", "blocks", "prepare", "processes", "process_worker",
+    "region", "stats", "runs",
+    "blocks", "prepare", "processes", "process_worker",
     # deliver
     "metadata", "volume", "exports", "regular", "nifti", "store", "loading",
     # show

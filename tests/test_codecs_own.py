@@ -122,7 +122,7 @@ def test_rle_kernel_equals_its_python_source() -> None:
     data = encode_pixel_data(
         image.tobytes(), rows=70, columns=90, samples_per_pixel=1, bits_allocated=16, number_of_frames=1, byteorder="<"
     )
-    bounds = rle.parse_segments(data, 2)
+    bounds = np.array(rle.parse_segments(data, 2), np.int64)
     plain = np.zeros(image.nbytes, np.uint8)
     source = np.frombuffer(data, np.uint8)
     with np.errstate(over="ignore"):

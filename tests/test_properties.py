@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hypothesis.extra.numpy import basic_indices
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 import fastdicom
-from fastdicom import blocks
+from fastdicom import blocks, runs
 from fastdicom.blocks import BlockStats, read_block
 from fastdicom.errors import ValuesError
 from fastdicom.testing import SeriesSpec, WrittenSeries, encodable_syntaxes, strategies, write_series
@@ -260,13 +261,18 @@ class Spy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened: Counter[str] = Counter()
-        really = blocks.open_reader
+        really, together = blocks.open_reader, runs.read_local_ranges
 
         def open_reader(locator: str) -> Any:
             self.opened[locator] += 1
             return really(locator)
 
+        def read_local_ranges(ranges: Any, out: Any) -> bool:
+            self.opened.update(path for path, _ in groupby(one.path for one in ranges))
+            return together(ranges, out)
+
         monkeypatch.setattr(blocks, "open_reader", open_reader)
+        monkeypatch.setattr(runs, "read_local_ranges", read_local_ranges)
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, RLE])

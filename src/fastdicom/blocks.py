@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
 
@@ -23,8 +23,9 @@ from fastdicom.frames.base import DEFLATED
 from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
 from fastdicom.region import Region
-from fastdicom.runs import is_rescaled, read_native_runs
+from fastdicom.runs import is_rescaled, read_runs
 from fastdicom.sources import open_reader
+from fastdicom.stats import BlockStats
 from fastdicom.types import ByteReader, PixelFormat
 
 __all__ = ["BlockStats", "Failure", "read_block"]
@@ -45,34 +46,6 @@ class Failure:
     kind: str
     """Name of the error's class."""
     message: str
-
-
-@dataclass
-class BlockStats:
-    """Time and bytes of each stage, summed over the frames of a block; nanoseconds."""
-
-    frames: int = 0
-    files_opened: int = 0
-    bytes_read: int = 0
-    open_ns: int = 0
-    read_ns: int = 0
-    decode_ns: int = 0
-    values_ns: int = 0
-    by_decoder: dict[str, list[int]] = field(default_factory=dict)
-    """Decoder name -> [frames, nanoseconds]."""
-
-    def add(self, other: BlockStats) -> None:
-        for name in ("frames", "files_opened", "bytes_read", "open_ns", "read_ns", "decode_ns", "values_ns"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for decoder, (frames, spent) in other.by_decoder.items():
-            total = self.by_decoder.setdefault(decoder, [0, 0])
-            total[0] += frames
-            total[1] += spent
-
-    def count_decoder(self, name: str, spent: int) -> None:
-        total = self.by_decoder.setdefault(name, [0, 0])
-        total[0] += 1
-        total[1] += spent
 
 
 def read_block(
@@ -118,7 +91,7 @@ def read_block(
 
 
 def _slices_of(block: NDArray[Any], region: Region) -> Targets:
-    """Views of the slices of a block in C order, each of ``region.frame_shape``; one array where they are neighbours."""
+    """Views of the slices of a block in C order, each of ``region.frame_shape``; one array if they are neighbours."""
     spread = block.reshape(region.full_shape)  # axes of length 1 put back where the index has integers: a view
     n_outer = len(region.full_shape) - len(region.frame_shape)
     if spread.flags.c_contiguous and spread.size:
@@ -154,17 +127,12 @@ class _Worker:
         records = [SliceRecord._make(record) for record in table.tolist()]
         present = order[absent:]
         if isinstance(targets, np.ndarray) and self.region.whole_frame and len(targets) > 1:
-            done = read_native_runs(self.plan, records, targets, self._count_run)
+            done = read_runs(self.plan, records, targets, self.stats)
             present = present[~done[present]]
         for file_index, places in _runs(table["file"], present):
             self._one_file(file_index, places, records, targets)
 
-    def _count_run(self, frames: int, files: int, nbytes: int, read_ns: int, values_ns: int) -> None:
-        self.stats.add(BlockStats(frames, files, nbytes, 0, read_ns, 0, values_ns, {NATIVE: [frames, 0]}))
-
-    def _one_file(
-        self, file_index: int, places: list[int], records: list[SliceRecord], targets: Targets
-    ) -> None:
+    def _one_file(self, file_index: int, places: list[int], records: list[SliceRecord], targets: Targets) -> None:
         planned = self.plan.files[file_index]
         started = perf_counter_ns()
         try:

@@ -348,7 +348,7 @@ def _without_cache(files: Sequence[FileRef], cache: str | os.PathLike[str]) -> l
 
 
 def _batches(files: Sequence[FileRef], workers: int) -> list[Sequence[FileRef]]:
-    """Equal shares of up to 512 files for every worker, but no fewer than 64: a batch costs about 0.7 ms, a file 10 us."""
+    """Equal shares of 64 to 512 files for every worker: a batch costs about 0.7 ms, a file about 10 us."""
     share = -(-len(files) // workers)
     size = max(64, -(-share // max(1, -(-share // 512))))
     return [files[start : start + size] for start in range(0, len(files), size)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -53,14 +52,19 @@ def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
     return (*(1,) * (plan.n_outer - 1), depth, *plan.frame_shape)
 
 
-def z_blocks(plan: VolumePlan, workers: int, *, least: int = 1) -> list[tuple[Any, ...]]:
-    """Split the slices of a plan into blocks of neighbours: several for each worker, so that they end together."""
-    total = max(1, int(np.prod(plan.outer_shape)))
-    depth = max(least, min(plan.outer_shape[-1], -(-total // (8 * workers))))
-    return list(_blocks_of(plan.outer_shape, depth))
+def z_blocks(plan: VolumePlan, workers: int) -> list[tuple[Any, ...]]:
+    """Split the slices of a plan into blocks of neighbours: several for each worker, the last ones ever smaller.
 
-
-def _blocks_of(outer_shape: tuple[int, ...], depth: int) -> Iterator[tuple[Any, ...]]:
-    for before in np.ndindex(*outer_shape[:-1]):
-        for start in range(0, outer_shape[-1], depth):
-            yield (*before, slice(start, min(start + depth, outer_shape[-1])))
+    So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one.
+    """
+    left = max(1, int(np.prod(plan.outer_shape)))
+    depth = -(-left // (8 * workers))
+    blocks: list[tuple[Any, ...]] = []
+    for before in np.ndindex(*plan.outer_shape[:-1]):
+        start = 0
+        while start < plan.outer_shape[-1]:
+            stop = min(start + min(depth, -(-left // (2 * workers))), plan.outer_shape[-1])
+            blocks.append((*before, slice(start, stop)))
+            left -= stop - start
+            start = stop
+    return blocks

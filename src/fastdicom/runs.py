@@ -1,32 +1,47 @@
-"""Neighbouring slices whose pixels lie in local files as they are in memory: several at once, without Python between.
+"""Neighbouring slices in local files, each its whole frame: several at once, with little Python between.
 
-What `read_block` would do with them one at a time takes a dozen steps of Python a slice, each of which waits for the
-interpreter lock of the other workers. Anything unusual is left to it: it finds out what, and says so.
+What `read_block` does with one slice takes six calls that give the interpreter lock away and wait for it again behind
+the other workers: that wait, not the work, limited how far two threads came. Here the files of several slices are read
+in one compiled call, and their values rescaled in one. Anything unusual is left to the other way: it finds out what it
+is, and says so.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import is_plain, mask_unused_bits_inplace, unused_bits
-from fastdicom.frames import LocalFrame, can_read_local_frames, is_encapsulated, read_local_frames
+from fastdicom.codecs import decode_frame, decode_rle_frames, is_plain, mask_unused_bits_inplace, unused_bits
+from fastdicom.errors import FastDicomError
+from fastdicom.frames import (
+    LocalRange,
+    can_read_local_ranges,
+    holds_only_frame,
+    is_encapsulated,
+    only_frame,
+    read_local_ranges,
+)
 from fastdicom.frames.base import BIG_ENDIAN, DEFLATED
 from fastdicom.kernels import rescale
 from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.sources import is_url
+from fastdicom.stats import BlockStats
+from fastdicom.types import PixelFormat
 
-__all__ = ["is_rescaled", "read_native_runs"]
+__all__ = ["is_rescaled", "read_runs"]
 
+NATIVE, RLE = "native", "fastdicom.rle"
 PIECE_NBYTES = 1 << 20
-"""Read and rescaled together: stays in the cache of a core."""
-
-OnRead = Callable[[int, int, int, int, int], None]
+"""Pixels that are read and rescaled together: about what stays in the cache of a core."""
+LARGE_FRAME_NBYTES = PIECE_NBYTES // 8
+"""Larger frames of one file gain nothing here, and opening it anew for each piece would cost much on a network."""
 
 
 def is_rescaled(plan: VolumePlan, record: SliceRecord) -> bool:
@@ -38,10 +53,10 @@ def is_rescaled(plan: VolumePlan, record: SliceRecord) -> bool:
     return not (plain and fmt.stored_dtype == plan.dtype)
 
 
-def read_native_runs(
-    plan: VolumePlan, records: Sequence[SliceRecord], stack: NDArray[np.generic], on_read: OnRead
+def read_runs(
+    plan: VolumePlan, records: Sequence[SliceRecord], stack: NDArray[Any], stats: BlockStats
 ) -> NDArray[np.bool_]:
-    """Produce what can be produced at once of the slices of a block.
+    """Produce what can be produced together of the slices of a block.
 
     Parameters
     ----------
@@ -49,8 +64,8 @@ def read_native_runs(
         One for each slice of the block, in its order.
     stack : (len(records), y, x[, c]) array of ``plan.dtype``, C-contiguous
         Where they go, whole slices.
-    on_read : callable (frames, files, bytes, nanoseconds of reading, nanoseconds of rescaling)
-        Called after each piece.
+    stats : BlockStats
+        Counts what was done.
 
     Returns
     -------
@@ -58,45 +73,30 @@ def read_native_runs(
         The slices that are done. The others are as they were, or undefined.
     """
     done = np.zeros(len(records), dtype=np.bool_)
-    if not can_read_local_frames():
+    if not can_read_local_ranges():
         return done
     suited = [_is_suited(plan, k) for k in range(len(plan.formats))]
-    frames = [_local_frame(plan, record) if suited[record.format] else None for record in records]
-    for first, stop in _pieces(plan, records, frames):
-        fmt = plan.formats[records[first].format]
-        target = stack[first:stop]
-        # The stored values go where the values will, if an item of both has the same size.
-        fits = fmt.stored_dtype.itemsize == plan.dtype.itemsize
-        slot = target.view(fmt.stored_dtype) if fits else np.empty(target.shape, fmt.stored_dtype)
-        flat = slot.reshape(-1).view(np.uint8)
-        wanted = [frame for frame in frames[first:stop] if frame is not None]
-        started = perf_counter_ns()
-        if not read_local_frames(wanted, flat.nbytes // len(wanted), flat):
-            continue
-        read = perf_counter_ns()
-        if _values(plan, records[first:stop], slot, target):
-            done[first:stop] = True
-            files = len({frame.path for frame in wanted})
-            on_read(len(wanted), files, flat.nbytes, read - started, perf_counter_ns() - read)
+    ranges = [_range_of(plan, record) if suited[record.format] else None for record in records]
+    runs = _Runs(plan, stats)
+    for first, stop in _pieces(plan, records, ranges):
+        piece = slice(first, stop)
+        done[piece] = runs.produce(records[piece], [one for one in ranges[piece] if one is not None], stack[piece])
     return done
 
 
 def _is_suited(plan: VolumePlan, number: int) -> bool:
-    """Whether the frames of a format are in the file what they are in memory, a slice each."""
+    """Whether a frame of a format is a slice, and its stored values may become the values without a table."""
     fmt = plan.formats[number]
-    return (
-        plan.in_place
-        and plan.decoders[number] == "native"
-        and not is_encapsulated(fmt.transfer_syntax_uid)
-        and fmt.transfer_syntax_uid not in (DEFLATED, BIG_ENDIAN)
-        and sys.byteorder == "little"
-        and is_plain(fmt)
-        and fmt.frame_shape == plan.frame_shape
-    )
+    if not plan.in_place or fmt.frame_shape != plan.frame_shape:
+        return False
+    if is_encapsulated(fmt.transfer_syntax_uid):
+        return True
+    native = plan.decoders[number] == NATIVE and fmt.transfer_syntax_uid not in (DEFLATED, BIG_ENDIAN)
+    return native and sys.byteorder == "little" and is_plain(fmt)
 
 
-def _local_frame(plan: VolumePlan, record: SliceRecord) -> LocalFrame | None:
-    """Where the bytes of a slice lie; None where that is for others to find out."""
+def _range_of(plan: VolumePlan, record: SliceRecord) -> LocalRange | None:
+    """The bytes to read for a slice; None where it is for the other way."""
     fmt = plan.formats[record.format]
     if record.file < 0 or record.modality_lut >= 0 or record.mapping >= 0:
         return None
@@ -104,21 +104,27 @@ def _local_frame(plan: VolumePlan, record: SliceRecord) -> LocalFrame | None:
         return None
     planned = plan.files[record.file]
     location = planned.location
-    nbytes = fmt.frame_bits // 8
-    count = max(1, location.number_of_frames)
-    # One byte, which makes the length even, may follow the last frame.
-    if not 0 <= location.length - nbytes * count <= 1 or not 0 <= record.frame < count:
-        return None
     if is_url(planned.locator) or "\0" in planned.locator:
         return None
-    return LocalFrame(planned.locator, planned.size, planned.mtime_ns, location.offset + record.frame * nbytes)
+    offset, nbytes = location.offset, planned.size - location.offset
+    if not is_encapsulated(fmt.transfer_syntax_uid):
+        nbytes, count = fmt.frame_bits // 8, max(1, location.number_of_frames)
+        # One byte, which makes the length even, may follow the last frame.
+        if not 0 <= location.length - nbytes * count <= 1 or not 0 <= record.frame < count:
+            return None
+        if count > 1 and nbytes > LARGE_FRAME_NBYTES:
+            return None
+        offset += record.frame * nbytes
+    elif record.frame != 0 or not holds_only_frame(location, nbytes):
+        return None
+    return LocalRange(planned.locator, planned.size, planned.mtime_ns, offset, nbytes)
 
 
 def _pieces(
-    plan: VolumePlan, records: Sequence[SliceRecord], frames: Sequence[LocalFrame | None]
+    plan: VolumePlan, records: Sequence[SliceRecord], ranges: Sequence[LocalRange | None]
 ) -> Iterator[tuple[int, int]]:
     """(first, stop) of neighbours of one format, about PIECE_NBYTES each."""
-    keys = [-1 if frame is None else record.format for record, frame in zip(records, frames, strict=True)]
+    keys = [-1 if one is None else record.format for record, one in zip(records, ranges, strict=True)]
     start = 0
     for key, run in groupby(keys):
         stop = start + len(list(run))
@@ -129,8 +135,86 @@ def _pieces(
         start = stop
 
 
+class _Runs:
+    """Produces the pieces of one block, in memory that it keeps: fresh memory costs as much as the reading."""
+
+    def __init__(self, plan: VolumePlan, stats: BlockStats) -> None:
+        self.plan = plan
+        self.stats = stats
+        self.buffer = np.empty(0, np.uint8)
+        self.scratch: dict[np.dtype[Any], NDArray[Any]] = {}
+
+    def produce(self, records: Sequence[SliceRecord], ranges: Sequence[LocalRange], target: NDArray[Any]) -> bool:
+        """Whether all slices of a piece could be made together."""
+        fmt, decoder = self.plan.formats[records[0].format], self.plan.decoders[records[0].format]
+        slot = self._slot(fmt, target)
+        encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
+        nbytes = sum(one.nbytes for one in ranges)
+        data = self._buffer(nbytes) if encapsulated else slot.reshape(-1).view(np.uint8)
+        times = [perf_counter_ns()]
+        if not read_local_ranges(ranges, data):
+            return False
+        times.append(perf_counter_ns())
+        if encapsulated and not self._decode(decoder, fmt, records, ranges, data, slot):
+            return False
+        times.append(perf_counter_ns())
+        # Native and RLE frames have above Bits Stored what the file has there.
+        masked = encapsulated and decoder != RLE
+        if not _values(self.plan, records, slot, target, masked=masked):
+            return False
+        times.append(perf_counter_ns())
+        read, decoded, computed = np.diff(times).tolist()
+        decoded = decoded if encapsulated else 0
+        files = len({one.path for one in ranges})
+        self.stats.add(BlockStats(len(records), files, nbytes, 0, read, decoded, computed))
+        self.stats.count_decoder(decoder, decoded, len(records))
+        return True
+
+    def _slot(self, fmt: PixelFormat, target: NDArray[Any]) -> NDArray[Any]:
+        """Where the stored values go: the output itself where an item of both has the same size."""
+        dtype = fmt.stored_dtype
+        if dtype.itemsize == target.dtype.itemsize:
+            return target.view(dtype)
+        if dtype not in self.scratch or self.scratch[dtype].size < target.size:
+            self.scratch[dtype] = np.empty(target.size, dtype)
+        return self.scratch[dtype][: target.size].reshape(target.shape)
+
+    def _buffer(self, nbytes: int) -> NDArray[np.uint8]:
+        if len(self.buffer) < nbytes:
+            self.buffer = np.empty(nbytes + nbytes // 8, np.uint8)
+        return self.buffer[:nbytes]
+
+    def _decode(
+        self,
+        decoder: str,
+        fmt: PixelFormat,
+        records: Sequence[SliceRecord],
+        ranges: Sequence[LocalRange],
+        data: NDArray[np.uint8],
+        slot: NDArray[Any],
+    ) -> bool:
+        streams: list[memoryview] = []
+        view, start = memoryview(data), 0
+        for one in ranges:
+            stream = only_frame(view[start : start + one.nbytes])
+            if stream is None:
+                return False
+            streams.append(stream)
+            start += one.nbytes
+        if decoder == RLE:
+            if decode_rle_frames(data, streams, fmt, slot):
+                return True
+            fmt = replace(fmt, bits_stored=fmt.bits_allocated)
+        try:
+            for stream, one, out in zip(streams, ranges, slot, strict=True):
+                decode_frame(decoder, stream, fmt, out, path=one.path, level=self.plan.level)
+        except FastDicomError:
+            return False
+        return True
+
+
 def _values(
-    plan: VolumePlan, records: Sequence[SliceRecord], slot: NDArray[np.generic], target: NDArray[np.generic]
+    plan: VolumePlan, records: Sequence[SliceRecord], slot: NDArray[Any], target: NDArray[Any], *, masked: bool
 ) -> bool:
     """Stored values of neighbours to the values asked for; False where `target` cannot hold one of them."""
     fmt = plan.formats[records[0].format]
@@ -143,7 +227,7 @@ def _values(
             signed = bool(fmt.pixel_representation)
             if rescale(slot[part], *bits, signed, slope, intercept, target[part]):
                 return False
-        else:
+        elif not masked:
             mask_unused_bits_inplace(target[part], unused_bits(fmt))
         start = stop
     return True

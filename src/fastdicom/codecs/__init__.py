@@ -15,6 +15,7 @@ from fastdicom.codecs.registry import (
     decoders_for,
     get_decoder,
 )
+from fastdicom.codecs.rle import decode_together as decode_rle_frames
 from fastdicom.codecs.stored import mask_unused_bits_inplace, unused_bits
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "choose_decoder",
     "decode_frame",
     "decode_native",
+    "decode_rle_frames",
     "decoders_for",
     "get_decoder",
     "is_plain",

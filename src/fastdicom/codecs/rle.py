@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,27 @@ from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import StreamError, StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS", "decode", "parse_segments"]
+__all__ = ["DECODERS", "decode", "decode_together", "parse_segments"]
 
 _BLOCK = 4096  # bytes of each plane decoded before they are interleaved
 _RUN = 128  # the longest run: a plane may be filled by this much past a block
 _OK = -1
 
 
-@kernel("int64(const(uint8[::1]), int64[::1], int64, int64, uint8[::1])")
+@kernel("int64(const(uint8[::1]), int64[:, ::1], int64, int64, uint8[::1])")
+def _decode_frames(
+    source: NDArray[np.uint8], bounds: NDArray[np.int64], pixels: int, bytes_per_sample: int, out: NDArray[np.uint8]
+) -> int:
+    """Decode frames one after the other into `out`; return -1, or what the first that is damaged returned."""
+    nbytes = pixels * bounds.shape[1] // 2
+    for k in range(len(bounds)):
+        answer = _decode_segments(source, bounds[k], pixels, bytes_per_sample, out[k * nbytes : (k + 1) * nbytes])
+        if answer != _OK:
+            return answer
+    return _OK
+
+
+@kernel()
 def _decode_segments(
     source: NDArray[np.uint8], bounds: NDArray[np.int64], pixels: int, bytes_per_sample: int, out: NDArray[np.uint8]
 ) -> int:
@@ -96,8 +111,8 @@ def _decode_segments(
     return _OK
 
 
-def parse_segments(data: bytes | memoryview, expected: int) -> NDArray[np.int64]:
-    """Start and end of each segment, checked against the length of the data (PS3.5 G.5).
+def parse_segments(data: bytes | memoryview, expected: int) -> list[int]:
+    """Start and end of each segment, one after the other, checked against the length of the data (PS3.5 G.5).
 
     Raises
     ------
@@ -110,11 +125,41 @@ def parse_segments(data: bytes | memoryview, expected: int) -> NDArray[np.int64]
     if segments != expected:
         raise StreamError(f"it has {segments} RLE segments where the file header asks for {expected}")
     starts = offsets[:segments]
-    ends = [*starts[1:], len(data)]
-    bounds = np.asarray([b for pair in zip(starts, ends, strict=True) for b in pair], np.int64)
-    if starts[0] < 64 or np.diff(bounds).min() < 0:  # ascending, and the last is the length of the data
+    if any(start > end for start, end in pairwise([64, *starts, len(data)])):
         raise StreamError(f"its RLE segments {starts} do not lie in order within its {len(data)} bytes")
-    return bounds
+    return [bound for pair in pairwise([*starts, len(data)]) for bound in pair]
+
+
+def decode_together(
+    buffer: NDArray[np.uint8], streams: Sequence[memoryview], fmt: PixelFormat, out: NDArray[Any]
+) -> bool:
+    """Decode gray frames in one compiled call, with the bits above Bits Stored as they are.
+
+    Parameters
+    ----------
+    buffer : (N,) uint8
+    streams : sequence of memoryview
+        Parts of `buffer`.
+    out : (len(streams), rows, columns) array of ``fmt.stored_dtype``, C-contiguous
+
+    Returns
+    -------
+    bool
+        False where one of them cannot: decode them one at a time, which finds out why.
+    """
+    if fmt.samples_per_pixel != 1 or fmt.bits_allocated % 8:
+        return False
+    base, bounds = buffer.__array_interface__["data"][0], []
+    for stream in streams:
+        start = np.frombuffer(stream, np.uint8).__array_interface__["data"][0] - base
+        if not 0 <= start <= len(buffer) - len(stream):
+            return False
+        try:
+            bounds.append([start + bound for bound in parse_segments(stream, fmt.stored_dtype.itemsize)])
+        except StreamError:
+            return False
+    pixels, flat = fmt.rows * fmt.columns, out.reshape(-1).view(np.uint8)
+    return _decode_frames(buffer, np.array(bounds, np.int64), pixels, fmt.stored_dtype.itemsize, flat) == _OK
 
 
 def decode(
@@ -122,21 +167,21 @@ def decode(
 ) -> NDArray[Any]:
     """Decode one RLE frame to stored values."""
     itemsize = fmt.stored_dtype.itemsize
-    bounds = parse_segments(data, fmt.samples_per_pixel * itemsize)
+    bounds = np.array([parse_segments(data, fmt.samples_per_pixel * itemsize)], np.int64)
     frame = out if out is not None and out.flags.c_contiguous else np.empty(fmt.frame_shape, fmt.stored_dtype)
     source, pixels = np.frombuffer(data, np.uint8), fmt.rows * fmt.columns
-    short = _decode_segments(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
+    short = _decode_frames(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
     if short > _OK and fmt.bits_allocated == 1:  # eight pixels a byte (PS3.5 8.2.2); a byte a pixel is seen as well
         packed = np.empty(-(-pixels // 8), np.uint8)
-        short = _decode_segments(source, bounds, packed.size, 1, packed)
+        short = _decode_frames(source, bounds, packed.size, 1, packed)
         frame[...] = np.unpackbits(packed, count=pixels, bitorder="little").reshape(fmt.frame_shape)
     if short < _OK:
         raise StreamError(
-            f"RLE segment {-2 - short} of {len(bounds) // 2} goes on after the {pixels} pixels, so Rows or Columns "
+            f"RLE segment {-2 - short} of {bounds.size // 2} goes on after the {pixels} pixels, so Rows or Columns "
             "are wrong"
         )
     if short != _OK:
-        raise StreamError(f"RLE segment {short} of {len(bounds) // 2} ends before the {pixels} pixels do")
+        raise StreamError(f"RLE segment {short} of {bounds.size // 2} ends before the {pixels} pixels do")
     return to_stored(frame, fmt, header, out)
 
 

@@ -102,6 +102,7 @@ def _to_dtype(raw: NDArray[Any], dtype: np.dtype[Any], out: NDArray[Any] | None)
             raise StreamError(f"its values {low} to {high} do not fit {dtype.name}, which Bits Allocated asks for")
     if out is None:
         return raw if raw.dtype == dtype else raw.astype(dtype)
-    if not (raw.dtype == out.dtype and raw.ctypes.data == out.ctypes.data and raw.strides == out.strides):
+    same_memory = raw.__array_interface__["data"][0] == out.__array_interface__["data"][0]
+    if not (same_memory and raw.dtype == out.dtype and raw.strides == out.strides):
         np.copyto(out, raw, casting="unsafe")
     return out

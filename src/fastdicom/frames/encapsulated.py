@@ -182,7 +182,7 @@ def read_only_frame(
     rest of the file is large: then `index_frames` and `read_encapsulated` find what is there or say what is wrong.
     """
     rest = reader.size - location.offset
-    if location.number_of_frames != 1 or not 2 * HEADER_NBYTES < rest <= READ_AHEAD_NBYTES or location.length >= 0:
+    if not holds_only_frame(location, rest):
         return None
     if scratch is None:
         scratch = bytearray(rest)
@@ -194,6 +194,19 @@ def read_only_frame(
     data = memoryview(scratch)[:rest]
     if reader.readinto_at(location.offset, data) < rest:
         return None
+    return only_frame(data)
+
+
+def holds_only_frame(location: PixelLocation, rest: int) -> bool:
+    """Whether `only_frame` is for the `rest` bytes that a file has from its pixel data on."""
+    return location.number_of_frames == 1 and 2 * HEADER_NBYTES < rest <= READ_AHEAD_NBYTES and location.length < 0
+
+
+def only_frame(data: memoryview) -> memoryview | None:
+    """The code stream of the one frame in the items that `data` starts with: a part of `data` if in one fragment.
+
+    None where the items are not plainly an offset table, fragments and a delimiter.
+    """
     parts: list[memoryview] = []
     position, end = 0, len(data) - HEADER_NBYTES
     while position <= end:

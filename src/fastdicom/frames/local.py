@@ -1,4 +1,4 @@
-"""Native frames of many local files in one compiled call: no interpreter, and so no waiting for it, between files."""
+"""Ranges of many local files in one compiled call: no interpreter, and so no waiting for it, between files."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from fastdicom._numba import kernel
 from fastdicom._posix import OPEN_FLAGS, close, has_statx, open_, pread, statx
 
-__all__ = ["LocalFrame", "can_read_local_frames", "read_local_frames"]
+__all__ = ["LocalRange", "can_read_local_ranges", "read_local_ranges"]
 
-PATH, SIZE, MTIME, OFFSET = 0, 1, 2, 3
+PATH, SIZE, MTIME, OFFSET, NBYTES = 0, 1, 2, 3, 4
 AT_EMPTY_PATH, SIZE_AND_MTIME = 0x1000, 0x240
 STATX_SIZE, STATX_SECONDS, STATX_NANOSECONDS, STATX_WORDS = 5, 14, 15, 32
 """Places in struct statx, in words of 8 bytes; linux/stat.h fixes them for every architecture."""
 
 
-class LocalFrame(NamedTuple):
-    """Bytes of one frame in a local file."""
+class LocalRange(NamedTuple):
+    """A range of the bytes of a local file."""
 
     path: str
     size: int
@@ -31,41 +31,40 @@ class LocalFrame(NamedTuple):
     mtime_ns: int
     """Modification time that it must still have; 0: any."""
     offset: int
+    nbytes: int
 
 
-def can_read_local_frames() -> bool:
+def can_read_local_ranges() -> bool:
     """Whether this system lets compiled code read files and see that they are unchanged."""
     return has_statx()
 
 
-def read_local_frames(frames: Sequence[LocalFrame], nbytes: int, out: NDArray[np.uint8]) -> bool:
-    """Read frames of `nbytes` bytes each, one after the other, into `out`.
-
-    Neighbours of one file are read through one descriptor.
+def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[np.uint8]) -> bool:
+    """Read ranges, one after the other, into `out`. Neighbours of one file are read through one descriptor.
 
     Parameters
     ----------
-    frames : sequence of LocalFrame
+    ranges : sequence of LocalRange
         No path holds a zero character.
-    out : (len(frames) * nbytes,) uint8, C-contiguous
+    out : uint8 of the bytes of all ranges, C-contiguous
 
     Returns
     -------
     bool
-        False where a file cannot be opened, has changed or ends early: `out` is then undefined, and reading the frames
+        False where a file cannot be opened, has changed or ends early: `out` is then undefined, and reading the files
         one at a time finds out which and why.
     """
     starts: dict[str, int] = {}
     names, end = [], 0
-    for path in dict.fromkeys(frame.path for frame in frames):
+    for path in dict.fromkeys(one.path for one in ranges):
         starts[path] = end
         names.append(os.fsencode(path) + b"\0")
         end += len(names[-1])
-    requests = np.array([(starts[path], size, mtime, offset) for path, size, mtime, offset in frames], dtype=np.int64)
-    if out.nbytes != len(frames) * nbytes:
-        raise ValueError(f"{len(frames)} frames of {nbytes} bytes do not fill {out.nbytes} bytes")
+    requests = np.array([(starts[path], *numbers) for path, *numbers in ranges], dtype=np.int64)
+    if len(requests) == 0 or requests[:, NBYTES].min() < 0 or requests[:, NBYTES].sum() != out.nbytes:
+        raise ValueError(f"{len(requests)} ranges do not fill the {out.nbytes} bytes of out")
     paths = np.frombuffer(b"".join(names), dtype=np.uint8)
-    return bool(_read_frames(paths, requests, nbytes, out, np.zeros(STATX_WORDS, dtype=np.int64)))
+    return bool(_read_ranges(paths, requests, out, np.zeros(STATX_WORDS, dtype=np.int64)))
 
 
 @kernel()
@@ -78,11 +77,11 @@ def _is_unchanged(descriptor, empty_path, size, mtime_ns, facts):
     return mtime_ns in (0, found)
 
 
-@kernel("boolean(const(uint8[::1]), const(int64[:, ::1]), int64, uint8[::1], int64[::1])")
-def _read_frames(paths, requests, nbytes, out, facts):
+@kernel("boolean(const(uint8[::1]), const(int64[:, ::1]), uint8[::1], int64[::1])")
+def _read_ranges(paths, requests, out, facts):
     empty_path = paths.ctypes.data + len(paths) - 1
     descriptor, opened = np.int32(-1), np.int64(-1)
-    complete = True
+    complete, start = True, np.int64(0)
     for k in range(len(requests)):
         if requests[k, PATH] != opened:
             if descriptor >= 0:
@@ -94,15 +93,16 @@ def _read_frames(paths, requests, nbytes, out, facts):
             if not _is_unchanged(descriptor, empty_path, requests[k, SIZE], requests[k, MTIME], facts):
                 complete = False
                 break
-        done = np.int64(0)
+        done, nbytes = np.int64(0), requests[k, NBYTES]
         while done < nbytes:  # a network file system may give less than asked for
-            got = pread(descriptor, out.ctypes.data + k * nbytes + done, nbytes - done, requests[k, OFFSET] + done)
+            got = pread(descriptor, out.ctypes.data + start + done, nbytes - done, requests[k, OFFSET] + done)
             if got <= 0:
                 break
             done += got
         if done < nbytes:
             complete = False
             break
+        start += nbytes
     if descriptor >= 0:
         close(descriptor)
     return complete

@@ -1,0 +1,280 @@
+"""Slices made several at once are those made one at a time; what is unusual is left to the way that explains it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastdicom
+from fastdicom import _posix, runs
+from fastdicom.blocks import BlockStats, Failure, read_block
+from fastdicom.errors import DecodeError, FastDicomError, FileChangedError, SourceNotFoundError, ValuesError
+from fastdicom.frames import LocalRange, can_read_local_ranges, read_local_ranges
+from fastdicom.prepare import z_blocks
+from fastdicom.testing import SeriesSpec, strategies, write_series
+
+pytestmark = pytest.mark.skipif(not can_read_local_ranges(), reason="no statx: slices are made one at a time here")
+
+RLE, J2K, BIG = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.2"
+
+
+def both_ways(plan: Any, monkeypatch: pytest.MonkeyPatch, index: Any = ()) -> tuple[Any, Any, BlockStats, BlockStats]:
+    """A block made with runs and without; the counts of both."""
+    counts = BlockStats(), BlockStats()
+    together = read_block(plan, index, stats=counts[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "can_read_local_ranges", lambda: False)
+        single = read_block(plan, index, stats=counts[1])
+    return together, single, *counts
+
+
+class Tries:
+    """Counts the slices that runs made, and those that they tried."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = self.tried = 0
+        really = runs._Runs.produce
+
+        def produce(this: Any, records: Any, *rest: Any) -> bool:
+            done = really(this, records, *rest)
+            self.tried += len(records)
+            self.made += len(records) * done
+            return done
+
+        monkeypatch.setattr(runs._Runs, "produce", produce)
+
+
+SPECS = {
+    "native": SeriesSpec(slices=5, bits_stored=12, unused_bits="noise"),
+    "signed": SeriesSpec(slices=5, signed=True, unused_bits="noise"),
+    "stored as they are": SeriesSpec(slices=5, slope=1.0, intercept=0.0, bits_stored=16),
+    "8 bits of 5 x 3": SeriesSpec(slices=5, rows=5, columns=3, bits_allocated=8, slope=None, intercept=None),
+    "32 bits": SeriesSpec(slices=4, bits_allocated=32, slope=None, intercept=None),
+    "slopes": SeriesSpec(slices=4, modality="PT", slope=(0.5, 0.5, 2.0, 1.25), intercept=0.0),
+    "float": SeriesSpec(slices=4, bits_allocated=32, pixel_keyword="FloatPixelData", slope=None, intercept=None),
+    "colour": SeriesSpec(slices=4, modality="US", bits_allocated=8, photometric_interpretation="RGB", intercept=None),
+    "RLE": SeriesSpec(slices=5, transfer_syntax_uid=RLE, unused_bits="noise"),
+    "RLE, signed": SeriesSpec(slices=5, transfer_syntax_uid=RLE, signed=True, slope=None, intercept=None),
+    "RLE in pieces": SeriesSpec(slices=5, transfer_syntax_uid=RLE, fragments_per_frame=1, rows=33, columns=17),
+    "JPEG 2000": SeriesSpec(slices=5, transfer_syntax_uid=J2K),
+    "JPEG 2000 in fragments": SeriesSpec(slices=5, transfer_syntax_uid=J2K, fragments_per_frame=3),
+    "JPEG 2000, empty table": SeriesSpec(slices=5, transfer_syntax_uid=J2K, offset_table="empty"),
+    "frames of one file": SeriesSpec(slices=6, multi_frame="enhanced"),
+}
+
+
+@pytest.mark.parametrize("values", ["stored", "modality"])
+@pytest.mark.parametrize("piece", [1, 10_000, 1 << 20])
+@pytest.mark.parametrize("name", list(SPECS))
+def test_together_equals_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, piece: int, values: str
+) -> None:
+    write_series(tmp_path, SPECS[name])
+    plan = fastdicom.open_volume(tmp_path, values=values).plan
+    monkeypatch.setattr(runs, "PIECE_NBYTES", piece)
+    tries = Tries(monkeypatch)
+    for index in ((), (slice(1, None),), (slice(None, None, -1),), (slice(None, None, 2),)):
+        together, single, counted, expected = both_ways(plan, monkeypatch, index)
+        np.testing.assert_array_equal(together, single)
+        assert counted.frames == expected.frames
+        if not SPECS[name].multi_frame or piece == 1 << 20:  # such a file is opened for each piece
+            assert counted.files_opened == expected.files_opened
+        assert {k: n for k, (n, _) in counted.by_decoder.items()} == {k: n for k, (n, _) in expected.by_decoder.items()}
+    assert tries.made == tries.tried > 0, "this series is made together, or the test compares nothing"
+
+
+@settings(max_examples=40, deadline=None)
+@given(spec=strategies.series_specs(slices=(2, 5), bits_allocated=(8, 16, 32), lossy=True), data=st.data())
+def test_together_equals_one_by_one_for_any_series(spec: SeriesSpec, data: st.DataObject) -> None:
+    values = data.draw(st.sampled_from(["stored", "modality"]))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        write_series(folder, spec)
+        for entry in fastdicom.scan(folder):
+            if entry.error is not None:
+                continue
+            try:
+                plan = fastdicom.open_volume(entry, values=values).plan
+            except FastDicomError:
+                continue
+            together, single, *_ = both_ways(plan, patch)
+            np.testing.assert_array_equal(together, single)
+
+
+def test_absent_slices_and_what_must_go_another_way_lie_between_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path, SeriesSpec(slices=7, missing=(3,)))
+    policy = fastdicom.GeometryPolicy(gaps="fill")
+    plan = fastdicom.open_volume(tmp_path, policy=policy).plan
+    tries = Tries(monkeypatch)
+    together, single, *_ = both_ways(plan, monkeypatch)
+    np.testing.assert_array_equal(together, single)
+    assert tries.made == 6
+
+
+@pytest.mark.parametrize(
+    "spec", [SeriesSpec(slices=3, transfer_syntax_uid=BIG), SeriesSpec(slices=3, bits_allocated=1)]
+)
+def test_what_is_not_in_the_file_as_in_memory_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: SeriesSpec
+) -> None:
+    write_series(tmp_path, spec)
+    tries = Tries(monkeypatch)
+    fastdicom.load_volume(tmp_path, values="stored")
+    assert tries.tried == 0
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", RLE, J2K])
+class TestDamage:
+    """One file of a run is not what it was: its error is that of a slice read alone, and the others are loaded."""
+
+    def plan(self, folder: Path, syntax: str) -> tuple[Any, Path]:
+        write_series(folder, SeriesSpec(slices=5, transfer_syntax_uid=syntax))
+        plan = fastdicom.open_volume(folder).plan
+        return plan, Path(plan.files[plan.slices["file"][2]].locator)
+
+    def check(self, plan: Any, expected: np.ndarray, path: Path, error: type[FastDicomError]) -> None:
+        with pytest.raises(error) as raised:
+            read_block(plan)
+        assert str(path) in str(raised.value)
+        failures: list[Failure] = []
+        found = read_block(plan, failures=failures)
+        assert [(f.index, f.path, f.kind) for f in failures] == [((2,), str(path), type(raised.value).__name__)]
+        kept = np.arange(5) != 2
+        np.testing.assert_array_equal(found[kept], expected[kept])
+        assert (found[2] == plan.fill_value).all()
+
+    def test_written_again_with_the_same_size(self, tmp_path: Path, syntax: str) -> None:
+        plan, path = self.plan(tmp_path, syntax)
+        expected = read_block(plan)
+        os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+        self.check(plan, expected, path, FileChangedError)
+
+    def test_cut_short(self, tmp_path: Path, syntax: str) -> None:
+        plan, path = self.plan(tmp_path, syntax)
+        expected = read_block(plan)
+        times = path.stat()
+        os.truncate(path, path.stat().st_size - 100)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        self.check(plan, expected, path, FileChangedError)
+
+    def test_gone(self, tmp_path: Path, syntax: str) -> None:
+        plan, path = self.plan(tmp_path, syntax)
+        expected = read_block(plan)
+        path.unlink()
+        self.check(plan, expected, path, SourceNotFoundError)
+
+    def test_a_pipe_in_its_place(self, tmp_path: Path, syntax: str) -> None:
+        plan, path = self.plan(tmp_path, syntax)
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(FastDicomError):
+            read_block(plan)
+
+
+@pytest.mark.parametrize("syntax", [RLE, J2K])
+def test_a_damaged_code_stream_among_good_ones(tmp_path: Path, syntax: str) -> None:
+    write_series(tmp_path, SeriesSpec(slices=5, transfer_syntax_uid=syntax))
+    expected = fastdicom.load_volume(tmp_path).array
+    plan = fastdicom.open_volume(tmp_path).plan
+    path = Path(plan.files[plan.slices["file"][2]].locator)
+    content = bytearray(path.read_bytes())
+    content[plan.files[plan.slices["file"][2]].location.offset + 16 :][:4] = b"\xff\xff\xff\xff"
+    start = plan.files[plan.slices["file"][2]].location.offset
+    where = content.index(b"\xfe\xff\x00\xe0", start + 8) + 8  # the first fragment, after the offset table
+    content[where : where + 16] = b"\xff" * 16
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match="Frame 0 of"):
+        fastdicom.load_volume(tmp_path)
+    found = fastdicom.load_volume(tmp_path, errors="report")
+    assert [failure.path for failure in found.failures] == [str(path)]
+    kept = np.arange(5) != 2
+    np.testing.assert_array_equal(found.array[kept], expected[kept])
+
+
+def test_values_that_do_not_fit_name_their_file(tmp_path: Path) -> None:
+    write_series(tmp_path, SeriesSpec(slices=4, slope=(1.0, 1.0, 300.0, 1.0), intercept=0.0, signed=False))
+    plan = fastdicom.open_volume(tmp_path, dtype=np.int16).plan
+    path = plan.files[plan.slices["file"][2]].locator
+    with pytest.raises(ValuesError) as raised:
+        fastdicom.load_volume(tmp_path, dtype=np.int16)
+    assert path in str(raised.value)
+    assert "slope 300.0" in str(raised.value)
+
+
+class TestLocalRanges:
+    def ranges(self, folder: Path, *sizes: int) -> list[LocalRange]:
+        found = []
+        for number, size in enumerate(sizes):
+            path = folder / f"ü {number}"
+            path.write_bytes(bytes(range(number, number + size)))
+            stat = path.stat()
+            found.append(LocalRange(str(path), stat.st_size, stat.st_mtime_ns, 1, size - 1))
+        return found
+
+    def test_bytes_one_after_the_other(self, tmp_path: Path) -> None:
+        ranges = self.ranges(tmp_path, 5, 1, 9)
+        again = [*ranges, ranges[0]._replace(offset=3, nbytes=2), ranges[0]._replace(offset=0, nbytes=1, mtime_ns=0)]
+        out = np.zeros(15, np.uint8)
+        assert read_local_ranges(again, out)
+        assert out.tolist() == [1, 2, 3, 4, *range(3, 11), 3, 4, 0]
+
+    @pytest.mark.parametrize("change", [{"size": 6}, {"mtime_ns": 5}, {"path": "/nowhere/at all"}, {"offset": 2}])
+    def test_what_is_not_as_it_was(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        ranges = self.ranges(tmp_path, 5, 5, 5)
+        out = np.zeros(12, np.uint8)
+        assert read_local_ranges(ranges, out)
+        ranges[1] = ranges[1]._replace(**change)
+        before = sorted(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            assert not read_local_ranges(ranges, out)
+        assert sorted(os.listdir("/proc/self/fd")) == before, "descriptors are closed"
+
+    def test_an_unknown_size_and_time_are_not_compared(self, tmp_path: Path) -> None:
+        ranges = [self.ranges(tmp_path, 5)[0]._replace(size=-1, mtime_ns=0)]
+        assert read_local_ranges(ranges, np.zeros(4, np.uint8))
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert not read_local_ranges([LocalRange(str(tmp_path), -1, 0, 0, 4)], np.zeros(4, np.uint8))
+
+    @pytest.mark.parametrize(("nbytes", "room"), [(4, 3), (4, 5), (-1, 4)])
+    def test_memory_of_another_size_is_refused(self, tmp_path: Path, nbytes: int, room: int) -> None:
+        ranges = [self.ranges(tmp_path, 5)[0]._replace(nbytes=nbytes)]
+        with pytest.raises(ValueError, match="do not fill"):
+            read_local_ranges(ranges, np.zeros(room, np.uint8))
+        with pytest.raises(ValueError, match="do not fill"):
+            read_local_ranges([], np.zeros(room, np.uint8))
+
+
+def test_library_functions_are_for_compiled_code() -> None:
+    with pytest.raises(NotImplementedError, match="Only compiled code"):
+        _posix.pread(0, 0, 0, 0)
+
+
+class Shape:
+    def __init__(self, outer_shape: tuple[int, ...]) -> None:
+        self.outer_shape = outer_shape
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 70))
+def test_blocks_cover_each_slice_once_and_end_small(outer: list[int], workers: int) -> None:
+    counts = np.zeros(outer, int)
+    blocks = z_blocks(Shape(tuple(outer)), workers)  # type: ignore[arg-type]
+    sizes = []
+    for index in blocks:
+        counts[index] += 1
+        sizes.append(counts[index].size)
+    assert (counts == 1).all()
+    assert sizes[-1] == 1
+    left = int(np.prod(outer))
+    assert max(sizes) <= -(-left // (8 * workers))
+    for size in sizes:
+        assert size <= -(-left // (2 * workers)), "no worker has more than half of its share of the rest before it"
+        left -= size
