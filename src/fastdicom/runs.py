@@ -194,7 +194,7 @@ class _Runs:
         slot: NDArray[Any],
     ) -> bool:
         streams: list[memoryview] = []
-        view, start = memoryview(data), 0
+        view, start = memoryview(data), 0  # type: ignore[arg-type]
         for one in ranges:
             stream = only_frame(view[start : start + one.nbytes])
             if stream is None:
