@@ -1,7 +1,8 @@
 """Run independent tasks on whatever scheduler the caller named; Dask is the engine.
 
 A task is one picklable call that returns little; tasks are few and large (a batch of headers, a shard), because Dask
-costs about half a millisecond a task.
+costs about half a millisecond a task, and importing it 60 ms: a handful of tasks that no scheduler was named for run in
+threads without it.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from typing import Any, TypeVar
 
 from fastdicom.errors import UsageError, WorkerError
 
-__all__ = ["available_cores", "check_scheduler", "check_workers", "is_client", "run_tasks"]
+__all__ = ["available_cores", "check_scheduler", "check_workers", "is_client", "run_in_threads", "run_tasks"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 OnResult = Callable[[int], None]
+
+FEW_TASKS = 4
+"""Tasks a worker for which importing Dask is not worth its while."""
 
 
 def available_cores() -> int:
@@ -75,7 +79,7 @@ def run_tasks(
     items : sequence
         Picklable likewise.
     scheduler : None, "threads", "processes", "synchronous" or distributed.Client
-        None: threads.
+        None: threads, without Dask where each gets but a few tasks.
     workers : int, optional
         Threads or processes; None: one a core. A Client has its own.
     on_result : callable (index of the item), optional
@@ -95,7 +99,28 @@ def run_tasks(
         return _run_on_client(function, items, scheduler, on_result)
     if scheduler == "synchronous" or len(items) <= 1 or (count == 1 and scheduler != "processes"):
         return _run_here(function, items, on_result)
+    if scheduler is None and len(items) <= FEW_TASKS * count:
+        return run_in_threads(function, items, min(count, len(items)), on_result)
     return _run_local(function, items, scheduler or "threads", min(count, len(items)), on_result)
+
+
+def run_in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, on_result: OnResult | None = None
+) -> list[Result]:
+    """`run_tasks` in a pool of threads, without a scheduler."""
+    if workers <= 1:
+        return _run_here(function, items, on_result)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="fastdicom")
+    try:
+        places = {pool.submit(function, item): index for index, item in enumerate(items)}
+        for future in as_completed(places):
+            future.result()  # the first error ends the loop
+            if on_result is not None:
+                on_result(places[future])
+        return [future.result() for future in places]
+    finally:
+        # After an error or Ctrl-C nothing that has not begun is begun any more.
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _run_here(function: Callable[[Item], Result], items: Sequence[Item], on_result: OnResult | None) -> list[Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdicom.blocks import Failure, read_block
 from fastdicom.errors import UsageError
-from fastdicom.execution import check_scheduler, check_workers, is_client, run_tasks
+from fastdicom.execution import check_scheduler, check_workers, is_client, run_in_threads, run_tasks
 from fastdicom.plan import VolumePlan
 from fastdicom.planner import PlanOptions, releases_gil
 from fastdicom.prepare import default_chunks, make_plan, z_blocks
@@ -268,7 +267,7 @@ def load_array(
                 advance(frames[number])
                 return found
 
-            results = _in_threads(fill, len(blocks), count)
+            results = run_in_threads(fill, range(len(blocks)), count)
         else:
             task = partial(_block_task, plan, failures is not None)
             parts = run_tasks(task, blocks, scheduler=scheduler, on_result=lambda k: advance(frames[k]))
@@ -312,14 +311,3 @@ def _refuse_objects(plan: VolumePlan, scheduler: Any) -> None:
 def _block_task(plan: VolumePlan, report: bool, index: tuple[Any, ...]) -> tuple[NDArray[Any], list[Failure]]:
     failures: list[Failure] = []
     return read_block(plan, index, failures=failures if report else None), failures
-
-
-def _in_threads(function: Any, count: int, workers: int) -> list[Any]:
-    if workers <= 1:
-        return [function(number) for number in range(count)]
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="fastdicom")
-    try:
-        return list(pool.map(function, range(count)))
-    finally:
-        # After an error or Ctrl-C nothing that has not begun is begun any more.
-        pool.shutdown(wait=True, cancel_futures=True)
