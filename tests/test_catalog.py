@@ -326,3 +326,29 @@ def test_a_cache_gives_the_same_catalog_without_opening_a_file(tmp_path: Path, m
     assert fastdicom.scan(tmp_path / "scans", cache=tmp_path / "headers.npz").to_json() == plain
     with pytest.raises(AssertionError, match="read again"):
         fastdicom.scan(tmp_path / "scans", cache=tmp_path / "another.npz")
+
+
+def test_what_a_prompt_shows_is_short(tmp_path: Path) -> None:
+    for number in range(23):
+        spec = SeriesSpec(slices=4, rows=6, columns=5, series_number=number, missing=(2,) if number == 1 else ())
+        write_series(tmp_path / str(number), spec)
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    catalog = fastdicom.scan(tmp_path)
+    head, *lines = repr(catalog).splitlines()
+    assert head == "<fastdicom.Catalog of 92 files: 23 volumes, skipped: 1 not-dicom>"
+    assert len(lines) == 21
+    assert lines[-1].strip() == "... and 3 more"
+    by_number = {entry.series_number: repr(entry) for entry in catalog}
+    assert "series 0 'fastdicom phantom' (z: 4, y: 6, x: 5), 2.5 x 0.7 x 0.8 mm>" in by_number[0]
+    assert "IrregularSpacingError>" in by_number[1]
+    columns = len(catalog.table.columns)
+    assert repr(catalog.table) == f"<fastdicom.HeaderTable of 91 rows x {columns} columns, 1 skipped>"
+    plan = fastdicom.open_volume(catalog[0]).plan
+    assert repr(plan) == "<fastdicom.VolumePlan (z: 4, y: 6, x: 5) int16 modality, 4 files by native>"
+
+
+def test_a_store_among_the_files_is_named(tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom", SeriesSpec(slices=2))
+    fastdicom.write_zarr(tmp_path / "dicom", tmp_path / "out.zarr")
+    skipped = fastdicom.scan(tmp_path).skipped
+    assert any("Zarr store" in item.reason for item in skipped if item.path.endswith("zarr.json"))

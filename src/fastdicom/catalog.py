@@ -178,6 +178,13 @@ class CatalogEntry:
         error = self.error
         return [*notes, f"{type(error).__name__}: {error}"] if error is not None else notes
 
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{name}: {length}" for name, length in zip(self.dims, self.shape, strict=True))
+        spacing = " x ".join(f"{value:.4g}" for value in self.spacing)
+        number = "" if self.series_number is None else f" series {self.series_number}"
+        state = f", {type(self.error).__name__}" if self.error is not None else ""
+        return f"<[{self.index}] {self.modality}{number} {self.description!r} ({axes}), {spacing} mm{state}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything known about the volume as plain JSON values."""
         geometry, policy, error = self.found.geometry, self.found.policy, self.error
@@ -220,6 +227,10 @@ class CatalogEntry:
         }
 
 
+_SHOWN = 20
+"""Volumes in the repr of a catalog."""
+
+
 @dataclass(frozen=True, eq=False)
 class Catalog:
     """What a scan found: the volumes, and every file that is in none, with the reason."""
@@ -231,6 +242,13 @@ class Catalog:
     policy: GeometryPolicy
     n_files: int
     """Files looked at: those in volumes plus those skipped."""
+
+    def __repr__(self) -> str:
+        skipped = ", ".join(f"{count} {kind}" for kind, count in self.skipped_by_reason.items()) or "none"
+        more = len(self) - _SHOWN
+        lines = [repr(entry) for entry in self.volumes[:_SHOWN]] + ([f"... and {more} more"] if more > 0 else [])
+        head = f"<fastdicom.Catalog of {self.n_files} files: {len(self)} volumes, skipped: {skipped}>"
+        return "\n  ".join([head, *lines])
 
     def __len__(self) -> int:
         return len(self.volumes)

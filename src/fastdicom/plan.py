@@ -141,6 +141,11 @@ class VolumePlan:
     units: str = ""
     notes: tuple[str, ...] = field(default=())
 
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{name}: {length}" for name, length in zip(self.dims, self.shape, strict=True))
+        decoders = ", ".join(dict.fromkeys(self.decoders))
+        return f"<fastdicom.VolumePlan ({axes}) {self.dtype.name} {self.values}, {len(self.files)} files by {decoders}>"
+
     @property
     def is_scaled(self) -> bool:
         """Whether stored values are turned into a quantity: rescaled, through a Modality LUT, mapped."""

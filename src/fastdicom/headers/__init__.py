@@ -125,7 +125,7 @@ def _read_one(ref: FileRef) -> FileHeader | Skipped:
         with open_reader(ref.locator, ref.size) as reader:
             head = reader.read_at(0, 132)
             if not looks_like_dicom(head):
-                return Skipped(ref.locator, "not-dicom", _what_else(head))
+                return Skipped(ref.locator, "not-dicom", _what_else(ref.locator, head))
             header = read_file_header(reader)
     except HeaderError as error:
         return Skipped(ref.locator, "damaged", str(error))
@@ -138,11 +138,13 @@ def _read_one(ref: FileRef) -> FileHeader | Skipped:
     return header if header.pixel_keyword else _without_pixels(ref, header)
 
 
-def _what_else(head: bytes) -> str:
+def _what_else(locator: str, head: bytes) -> str:
     if not head:
         return "the file is empty"
     if head[:4] == b"PK\3\4":
         return "a zip archive; pass it as a source of its own"
+    if locator.replace("\\", "/").rsplit("/", 1)[-1] == "zarr.json":
+        return "part of a Zarr store; load the store itself, it needs no scan"
     return "not DICOM: no DICM prefix and no DICOM element at the start"
 
 

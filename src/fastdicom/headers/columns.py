@@ -289,6 +289,9 @@ class HeaderTable:
             {name: np.concatenate([part.columns[name] for part in filled]) for name in filled[0].columns}, skipped
         )
 
+    def __repr__(self) -> str:
+        return f"<fastdicom.HeaderTable of {len(self)} rows x {len(self.columns)} columns, {len(self.skipped)} skipped>"
+
     def __len__(self) -> int:
         return len(self.columns["path"])
 
