@@ -30,6 +30,7 @@ from fastdicom.headers import (
     column_from_bytes,
     read_headers,
 )
+from fastdicom.headers.columns import patient_key
 from fastdicom.sources import discover
 from fastdicom.testing import SeriesSpec, strategies, write_series
 from fastdicom.types import FileRef
@@ -186,6 +187,67 @@ def test_a_value_in_another_vr_than_the_dictionary_has(vr: str, tmp_path: Path) 
         read_both([ref_of(tmp_path, content)])
 
 
+# Patients
+
+NAMES = st.text(st.characters(codec="latin-1", exclude_characters="\\\r\n\f\x1b"), max_size=12)
+
+
+def with_patient(name: bytes, number: bytes, birth: bytes, vr: bytes = b"LO") -> bytes:
+    values = (0x0010_0010, b"PN", name), (0x0010_0020, vr, number), (0x0010_0030, b"DA", birth)
+    elements = [explicit(tag, vr, value + b" " * (len(value) % 2)) for tag, vr, value in values]
+    return with_inserted(encoded(data_set()), 0x0020_0013, b"".join(elements))
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["", "19700101", "19800505"])), min_size=1, max_size=9))
+def test_both_readers_make_one_key_of_a_patient(patients: list[tuple[str, str, str]]) -> None:
+    raw = [tuple(text.encode("latin-1") for text in patient) for patient in patients]
+    with tempfile.TemporaryDirectory() as folder:
+        table = read_both([ref_of(Path(folder), with_patient(*each), str(k)) for k, each in enumerate(raw)])
+    expected = [patient_key(b"", number, name, birth) for name, number, birth in raw]
+    assert table["patient_key"].tolist() == expected
+
+
+@pytest.mark.parametrize("vr", [b"LO", b"SH", b"PN", b"UN", b"OB", b"US", b"UT", b"SQ"])
+def test_a_patient_id_in_any_vr_is_read_alike(vr: bytes, tmp_path: Path) -> None:
+    read_both([ref_of(tmp_path, with_patient(b"A^B", b"" if vr == b"SQ" else b"0815", b"", vr))])
+
+
+def test_a_patient_is_one_number_in_every_syntax_and_no_column_says_who(tmp_path: Path) -> None:
+    identity = {"PatientName": "Meier^Eva", "PatientID": "4711-0815", "PatientBirthDate": "19991231"}
+    syntaxes = ("1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
+    for k, syntax in enumerate(syntaxes):
+        (tmp_path / str(k)).write_bytes(encoded(data_set(**identity), syntax))
+    files = refs(tmp_path)
+    table = read_both(files)
+    assert set(table["reader"]) == {READER_WALK, READER_PYDICOM}
+    assert table["patient_key"].tolist() == [patient_key(b"", b"4711-0815", b"Meier^Eva", b"19991231")] * 4
+    assert table["patient_key"][0] != 0
+    for name in set(table) - {"path"}:
+        values = table[name].tobytes() if table[name].dtype != object else repr(table[name].tolist()).encode()
+        assert not any(text.encode() in values for text in identity.values()), name
+
+
+def test_a_name_of_any_length_costs_no_image(tmp_path: Path) -> None:
+    table = read_both([ref_of(tmp_path, with_patient(b"A" * 5000, b"", b""))])
+    assert table["patient_key"].tolist() == [patient_key(b"", b"", b"A" * 5000, b"")]
+
+
+UIDS = st.sampled_from([b"", b"1.2.3", b"1.2.4"])
+PARTS = st.sampled_from([b"", b"A", b"B", b"A^B"])
+
+
+@given(UIDS, st.tuples(PARTS, PARTS, PARTS), st.tuples(PARTS, PARTS, PARTS))
+def test_keys_are_equal_exactly_where_the_patients_are(uid: bytes, one: tuple, other: tuple) -> None:
+    def who(parts: tuple) -> tuple:
+        return parts[:1] if uid and parts[0] else parts
+
+    assert (patient_key(uid, *one) == patient_key(uid, *other)) == (who(one) == who(other))
+    assert (patient_key(uid, *one) == 0) == (one == (b"", b"", b""))
+    assert patient_key(uid, *one) == patient_key(uid + b"\0", *(part.lower() + b" " for part in one))
+    if any(one):
+        assert patient_key(b"9.9", *one) != patient_key(uid, *one)  # no key follows a patient from series to series
+
+
 # The table
 
 
@@ -305,6 +367,7 @@ WARM = """
 import time
 begin = time.perf_counter()
 from fastdicom.headers import read_headers
+from fastdicom.headers.columns import patient_key
 from fastdicom.sources import discover
 table = read_headers(discover({folder!r})[0])
 assert not table["reader"].any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,28 @@ def test_every_public_name_can_be_imported() -> None:
     assert set(fastdicom.__all__) <= set(dir(fastdicom))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = fastdicom.nonsense
+
+
+def test_threads_may_all_be_the_first_to_need_pydicom(tmp_path: Path) -> None:
+    """Its modules import one another in circles: entered at two places at once, one thread got an unfinished module."""
+    import pydicom
+
+    from fastdicom.testing import SeriesSpec, write_series
+
+    # The first batch enters pydicom to look up what a report is, the second to read big endian images.
+    report = pydicom.Dataset()
+    report.SOPClassUID, report.SOPInstanceUID, report.Modality = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.3", "SR"
+    report.file_meta = pydicom.dataset.FileMetaDataset()
+    report.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    for number in range(150):
+        pydicom.dcmwrite(tmp_path / f"0 {number:03}", report, enforce_file_format=True)
+    write_series(tmp_path / "1", SeriesSpec(slices=150, rows=4, columns=4, transfer_syntax_uid="1.2.840.10008.1.2.2"))
+    code = f"""
+import fastdicom
+catalog = fastdicom.scan({str(tmp_path)!r}, workers=2)
+print(len(catalog.volumes), len(catalog.skipped), catalog.skipped[0].kind)
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["1", "150", "no-pixels"]

@@ -716,3 +716,135 @@ def test_a_gap_in_a_micrometre_stack_makes_no_time_points() -> None:
 def test_mosaics_that_cannot_be_taken_apart_are_told() -> None:
     volume = regular(stack_table(axial(4), image_type=b"ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC"))
     assert "MOSAIC" in volume.warnings[0]
+
+
+# --- what lies between one another -----------------------------------------------------------------------------------
+
+ORIGINAL, DERIVED = b"ORIGINAL\\PRIMARY\\AXIAL", b"DERIVED\\SECONDARY\\AXIAL"
+KERNELS = [b"SOFT", b"SHARP", b"LUNG"]
+
+
+@given(stacks(min_size=9), st.sampled_from(["image_type", "convolution_kernel"]), st.integers(2, 3), st.integers(0, 99))
+def test_kinds_of_images_that_alternate_are_volumes_of_their_own(stack: Stack, name: str, ways: int, seed: int) -> None:
+    kinds = [ORIGINAL, DERIVED, ORIGINAL + b"\\OTHER"] if name == "image_type" else KERNELS
+    kind = np.arange(len(stack.positions)) % ways
+    table = shuffled(stack.table(**{name: np.array(kinds)[kind]}), seed)
+    volumes, _ = found(table)
+    assert len(volumes) == ways
+    for volume in volumes:
+        assert len(np.unique(table[name][volume.rows])) == 1
+        first = kinds.index(table[name][volume.rows[0]])
+        np.testing.assert_allclose(volume.geometry.image_positions, stack.positions[first::ways], atol=1e-9)
+        np.testing.assert_allclose(volume.geometry.affine[:3, 0], ways * stack.affine[:3, 0], atol=1e-9)
+        assert volume.error is None
+        assert f"one of {ways} volumes" in volume.warnings[-1]
+        assert name in volume.warnings[-1]
+
+
+@given(stacks(min_size=4), st.data())
+def test_derived_slices_among_originals_are_never_joined_in_silence(stack: Stack, data: st.DataObject) -> None:
+    """On the grid of the originals, whether between them or at their positions."""
+    count = len(stack.positions)
+    derived = np.isin(np.arange(count), list(data.draw(st.sets(st.integers(0, count - 1), min_size=1))))
+    again = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    table = stack.table(image_type=np.where(derived, DERIVED, ORIGINAL))
+    if again:
+        table = joined(table, stack.table(again, image_type=np.where(derived[again], ORIGINAL, DERIVED)))
+    table = shuffled(table, data.draw(st.integers(0, 9)))
+    for volume in found(table)[0]:
+        types = table["image_type"][volume.used_rows]
+        if len(np.unique(types)) > 1 and volume.error is None:
+            number, total = int((types == DERIVED).sum()), len(types)
+            assert f"{number} of {total} slices are DERIVED, {total - number} ORIGINAL" in " ".join(volume.warnings)
+
+
+def test_derived_slices_at_the_end_of_a_stack_stay_in_it_with_their_number() -> None:
+    table = stack_table(axial(9), image_type=np.array([ORIGINAL] * 6 + [DERIVED] * 3))
+    volume = regular(shuffled(table, 3))
+    assert volume.rows.shape == (9,)
+    (warning,) = volume.warnings
+    assert "3 of 9 slices are DERIVED, 6 ORIGINAL" in warning
+
+
+def test_derived_times_are_told_and_derived_weightings_only_noted() -> None:
+    types = np.repeat([ORIGINAL, DERIVED], 5)
+    places = np.tile(axial(5), (2, 1))
+    times = regular(stack_table(places, image_type=types, temporal_position_identifier=np.repeat([1, 2], 5)))
+    assert "5 of 10 slices are DERIVED" in times.warnings[0]
+    weightings = regular(stack_table(places, image_type=types, diffusion_b_value=np.repeat([0.0, 800.0], 5)))
+    assert weightings.warnings == ()
+    assert "5 of 10 slices are DERIVED" in " ".join(weightings.notes)
+
+
+INTERLEAVING = {
+    "acquisition_number": np.arange(1, 4),
+    "protocol_name": np.array([b"CHEST", b"ABDOMEN", b"PELVIS"]),
+    "series_description": np.array([b"early", b"late", b"later"]),
+    "kvp": np.array([80.0, 100.0, 140.0]),
+    "inversion_time": np.array([80.0, 100.0, 140.0]),
+    "temporal_position_identifier": np.arange(1, 4),
+}
+
+
+@given(stacks(min_size=6), st.sampled_from(sorted(INTERLEAVING)), st.integers(2, 3), st.integers(0, 99))
+def test_acquisitions_that_lie_between_one_another_are_told(stack: Stack, name: str, ways: int, seed: int) -> None:
+    count = len(stack.positions)
+    values = INTERLEAVING[name][np.arange(count) % ways]
+    volume = regular(shuffled(stack.table(**{name: values, "modality": b"CT"}), seed))
+    assert volume.rows.shape == (count,)
+    step = volume.geometry.spacing[0]
+    (warning,) = volume.warnings
+    assert f"{name} alternates from slice to slice: {ways} values" in warning
+    assert f"{ways * step:.3f} mm" in warning
+    assert f"{step:.3f} mm" in warning
+
+
+@given(stacks(min_size=6), st.sampled_from(sorted(INTERLEAVING)), st.data())
+def test_blocks_and_odd_slices_of_an_attribute_are_no_acquisitions_between_one_another(
+    stack: Stack, name: str, data: st.DataObject
+) -> None:
+    count = len(stack.positions)
+    cuts = sorted(data.draw(st.sets(st.integers(1, count - 1), max_size=2)))
+    block = np.searchsorted(cuts, np.arange(count), side="right")
+    assume(not data.draw(st.booleans()) or len(cuts) < 2)
+    volume = regular(stack.table(**{name: INTERLEAVING[name][block], "modality": b"CT"}))
+    assert "alternates" not in " ".join((*volume.warnings, *volume.notes))
+
+
+def test_interleaved_packages_of_a_magnetic_resonance_stack_are_noted_not_warned_of() -> None:
+    numbers = np.arange(12) % 2 + 1
+    volume = regular(stack_table(axial(12), acquisition_number=numbers))
+    assert volume.warnings == ()
+    assert "acquisition_number alternates" in " ".join(volume.notes)
+    names = np.array([b"A", b"B"])[numbers - 1]
+    told = regular(stack_table(axial(12), acquisition_number=numbers, protocol_name=names))
+    assert "acquisition_number, protocol_name alternate" in told.warnings[0]
+
+
+# --- whose images these are ------------------------------------------------------------------------------------------
+
+
+@given(stacks(min_size=4), st.booleans(), st.integers(0, 99), st.data())
+def test_two_patients_are_never_one_volume(stack: Stack, with_uid: bool, seed: int, data: st.DataObject) -> None:
+    """Half the slices each, or a stack each at one place and two times: whatever else would make one volume of them."""
+    uid = {} if with_uid else {"study_instance_uid": b"", "series_instance_uid": b"", "frame_of_reference_uid": b""}
+    count = len(stack.positions)
+    if data.draw(st.booleans()):
+        keys = np.where(np.arange(count) < data.draw(st.integers(1, count - 1)), 5, -7)
+        table = stack.table(patient_key=keys, **uid)
+    else:
+        early = stack.table(patient_key=5, acquisition_time=b"100000", **uid)
+        table = joined(early, stack.table(patient_key=-7, acquisition_time=b"110000", **uid))
+    table = shuffled(table, seed)
+    volumes, _ = found(table)
+    assert len(volumes) == 2
+    for volume in volumes:
+        assert len(np.unique(table["patient_key"][volume.rows])) == 1
+        assert volume.dims == ("z",)
+        assert "2 patients" in volume.warnings[0]
+
+
+def test_without_uids_the_series_number_tells_series_apart() -> None:
+    parts = [stack_table(axial(4, z=10.0 * k), series_instance_uid=b"", series_number=k) for k in (1, 2)]
+    volumes, _ = found(shuffled(joined(*parts), 1))
+    assert [v.rows.size for v in volumes] == [4, 4]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastdicom
 from fastdicom import GeometryPolicy
-from fastdicom.errors import IrregularSpacingError, RepeatedPositionError
+from fastdicom.errors import GeometryWarning, IrregularSpacingError, RepeatedPositionError
 from fastdicom.testing import SeriesSpec, WrittenSeries, write_series
 from fastdicom.testing.strategies import orientations
 
@@ -163,3 +163,118 @@ def test_a_missing_block_is_missing_also_where_the_acquisition_number_counts_blo
     filled = fastdicom.load_volume(tmp_path, policy=GeometryPolicy(gaps="fill"))
     assert filled.shape[0] == 24
     assert np.flatnonzero(~filled.slices["valid"]).tolist() == [8, 9, 10, 11]
+
+
+@settings(max_examples=20)
+@given(recipes(), st.booleans(), st.sampled_from(["PatientID", "PatientName", "PatientBirthDate"]), st.data())
+def test_files_of_two_patients_are_never_one_volume(
+    spec: SeriesSpec, with_uid: bool, differs: str, data: st.DataObject
+) -> None:
+    """Slices of two patients in one folder that would make one regular stack."""
+    cut = data.draw(st.integers(1, spec.slices - 1))
+    identity = {"PatientID": "0", "PatientName": "A^B", "PatientBirthDate": "19700101"}
+    # In a series with a UID the Patient ID decides alone: only where it is absent do names count.
+    removed = {"PatientID": None} if with_uid and differs != "PatientID" else {}
+    uids = {} if with_uid else {"SeriesInstanceUID": "", "StudyInstanceUID": "", "FrameOfReferenceUID": None}
+    values = (identity[differs], "19801231" if differs == "PatientBirthDate" else "Z")
+    extra = identity | removed | uids | {differs: lambda k: values[int(k >= cut)]}
+    with written(SeriesSpec(**{**vars(spec), "extra": extra})) as (folder, (series,)):
+        catalog = accounted(folder)
+        assert len(catalog) == 2
+        assert sorted(len(entry.paths) for entry in catalog) == sorted([cut, spec.slices - cut])
+        for entry in catalog:
+            assert "2 patients" in entry.found.warnings[0]
+            with pytest.warns(GeometryWarning, match="2 patients"):
+                volume = fastdicom.load_volume(entry)
+            mine = np.arange(spec.slices) >= cut
+            mine = mine if np.allclose(volume.geometry.image_positions[0], series.positions[cut]) else ~mine
+            np.testing.assert_allclose(volume.geometry.image_positions, series.positions[mine], atol=1e-9)
+            np.testing.assert_allclose(volume.array, series.modality_values()[mine], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"PatientName": lambda k: ["Doe^Jo", "DOE^Jo ^", "D\N{LATIN SMALL LETTER O WITH DIAERESIS}^J"][k % 3]},
+        {"PatientID": lambda k: "77" if k else None, "PatientName": None, "PatientBirthDate": None},
+    ],
+)
+def test_a_series_of_one_patient_whose_name_is_spelt_in_many_ways_is_one(extra: dict, tmp_path: Path) -> None:
+    write_series(
+        tmp_path, SeriesSpec(slices=6, rows=4, columns=4, extra={"SpecificCharacterSet": "ISO_IR 192"} | extra)
+    )
+    (entry,) = accounted(tmp_path)
+    assert entry.shape == (6, 4, 4)
+    assert entry.found.warnings == ()
+
+
+@pytest.mark.parametrize("removed", [("SeriesInstanceUID",), ("SeriesInstanceUID", "StudyInstanceUID")])
+def test_without_uids_two_studies_of_one_patient_are_two_volumes(removed: tuple[str, ...], tmp_path: Path) -> None:
+    for k, date in enumerate(("20200101", "20210101")):
+        extra = dict.fromkeys(removed, "") | {"StudyDate": date, "AcquisitionTime": f"1{k}0000"}
+        spec = SeriesSpec(
+            slices=4, rows=4, columns=4, study_instance_uid="1.2.3", frame_of_reference_uid="1.2.4", extra=extra
+        )
+        write_series(tmp_path / "written", spec)
+        for path in (tmp_path / "written").iterdir():
+            (tmp_path / "heap").mkdir(exist_ok=True)
+            path.rename(tmp_path / "heap" / f"{k}-{path.name}")
+    assert [entry.shape for entry in accounted(tmp_path)] == [(4, 4, 4)] * 2
+
+
+@settings(max_examples=15)
+@given(recipes(slices=8, modality="CT"), st.sampled_from(["ImageType", "ConvolutionKernel"]))
+def test_two_reconstructions_between_one_another_are_two_volumes(spec: SeriesSpec, keyword: str) -> None:
+    values = (
+        (["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "PRIMARY", "AXIAL"])
+        if keyword == "ImageType"
+        else ("B30", "B60")
+    )
+    with written(SeriesSpec(**{**vars(spec), "extra": {keyword: lambda k: values[k % 2]}})) as (folder, (series,)):
+        catalog = accounted(folder)
+        assert len(catalog) == 2
+        for entry in catalog:
+            with pytest.warns(GeometryWarning, match="lie between one another"):
+                volume = fastdicom.load_volume(entry)
+            first = int(np.argmin(np.linalg.norm(series.positions - volume.geometry.image_positions[0], axis=1)))
+            np.testing.assert_allclose(volume.geometry.image_positions, series.positions[first::2], atol=1e-9)
+            np.testing.assert_allclose(volume.array, series.modality_values()[first::2], rtol=1e-6)
+            np.testing.assert_allclose(volume.affine[:3, 0], 2 * series.affine[:3, 0], atol=1e-6)
+
+
+def test_the_report_tells_of_derived_and_of_interleaved_slices(tmp_path: Path) -> None:
+    derived = {"ImageType": lambda k: ["DERIVED" if k in (2, 3, 6) else "ORIGINAL", "PRIMARY", "AXIAL"]}
+    write_series(tmp_path / "a", SeriesSpec(slices=8, rows=4, columns=4, extra=derived))
+    write_series(
+        tmp_path / "b", SeriesSpec(slices=8, rows=4, columns=4, seed=1, extra={"AcquisitionNumber": lambda k: k % 2})
+    )
+    warned = [text for volume in json.loads(accounted(tmp_path).to_json())["volumes"] for text in volume["warnings"]]
+    assert len(warned) == 2
+    assert any("3 of 8 slices are DERIVED, 5 ORIGINAL" in text for text in warned)
+    assert any("acquisition_number alternates" in text and "5.000 mm apart" in text for text in warned)
+
+
+def test_the_group_of_a_frame_comes_before_the_one_that_all_share(tmp_path: Path) -> None:
+    """PS3.3 C.7.6.16.1.1 wants a macro in one of the two; where software writes both, the frame's own is the nearer."""
+    import copy
+
+    import pydicom
+
+    spec = SeriesSpec(slices=5, rows=4, columns=6, multi_frame="enhanced", slope=(1.0, 2.0, 3.0, 4.0, 5.0))
+    series = write_series(tmp_path, spec)
+    (path,) = series.paths
+    dataset = pydicom.dcmread(path)
+    shared, own = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence
+    for keyword in ("PlanePositionSequence", "PixelValueTransformationSequence", "FrameContentSequence"):
+        setattr(shared, keyword, copy.deepcopy(own[0][keyword].value))  # of one frame, so wrong for the others
+    for group in own:  # and the other way round: wrong for all, and right in each frame
+        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+            setattr(group, keyword, copy.deepcopy(shared[keyword].value))
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    shared.PixelMeasuresSequence[0].PixelSpacing = [9, 9]
+    dataset.save_as(path)
+    (entry,) = accounted(tmp_path)
+    volume = fastdicom.load_volume(entry)
+    np.testing.assert_allclose(volume.affine, series.affine, atol=1e-6)
+    np.testing.assert_allclose(volume.geometry.image_positions, series.positions, atol=1e-9)
+    np.testing.assert_allclose(volume.array, series.modality_values(), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""pydicom's warnings, silenced where the damage they speak of is dealt with anyway."""
+"""pydicom with many threads: imported once, and quiet where the damage it warns of is dealt with anyway."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["quiet_pydicom"]
+__all__ = ["import_pydicom", "quiet_pydicom"]
 
 _LOCK = threading.RLock()
+
+
+def import_pydicom() -> None:
+    """Import pydicom, before the first import of one of its modules: the threads of a scan may all be the first.
+
+    Its modules import one another in circles. Where two threads enter such a circle at different places, Python gives
+    one of them a module that is not finished yet, instead of letting both wait for ever.
+    """
+    with _LOCK:
+        import pydicom  # noqa: F401
 
 
 @contextmanager
@@ -19,6 +29,7 @@ def quiet_pydicom() -> Iterator[None]:
     ``warnings.catch_warnings`` swaps a list that all threads share: two threads in it at once can leave the user's
     filters changed for good. pydicom holds the interpreter lock as it parses, so one thread at a time costs nothing.
     """
+    import_pydicom()
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._quiet import quiet_pydicom
+from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.plan import Lut
@@ -39,6 +39,7 @@ class FileTables:
 
 def read_dataset(locator: str) -> Any:
     """The pydicom Dataset of a file, without pixel data."""
+    import_pydicom()
     from pydicom import dcmread
 
     from fastdicom.headers.datasets import open_clamped

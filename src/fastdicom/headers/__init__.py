@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._quiet import quiet_pydicom
+from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceNotFoundError
 from fastdicom.headers.columns import (
     BY_NAME,
     COLUMNS,
     INT_MISSING,
+    KEY_ELEMENTS,
     READER_PYDICOM,
     READER_WALK,
     Column,
     HeaderTable,
     column_from_bytes,
+    patient_key,
 )
 from fastdicom.headers.convert import COLUMN_INDEX, columns_of_walk, frames_of_walk
 from fastdicom.headers.datasets import PIXEL_TAGS, FileHeader, looks_like_dicom, read_file_header
@@ -163,6 +165,7 @@ def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
 
 def _is_image_class(uid: str) -> bool:
     """Whether a SOP Class is one of images, which are nothing without pixel data (PS3.4 B.5)."""
+    import_pydicom()
     from pydicom.uid import UID
 
     with quiet_pydicom():  # a UID that is none is no image class
@@ -189,9 +192,18 @@ def _columns_of(read: Sequence[tuple[FileRef, FileHeader]]) -> dict[str, NDArray
         if column.kind == "span":
             spans = [value if isinstance(value, tuple) else (-1, 0) for value in values]
             columns[column.name] = np.array(spans, dtype=np.int64).reshape(-1, 2)
+        elif column.kind == "key":
+            columns[column.name] = np.repeat(
+                np.array([_patient_key(header) for _, header in read], dtype=np.int64), counts
+            )
         else:
             columns[column.name] = column_from_bytes(column, values)  # type: ignore[arg-type]
     return columns
+
+
+def _patient_key(header: FileHeader) -> int:
+    parts = [header.values.get(name) for name in KEY_ELEMENTS]
+    return patient_key(*(part if isinstance(part, bytes) else b"" for part in parts))
 
 
 def _objects(values: list[str]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ which bytes they find, never in how these are understood.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,22 +15,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._quiet import quiet_pydicom
+from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.types import Skipped
 
 __all__ = [
     "BY_NAME",
     "COLUMNS",
+    "ELEMENTS",
     "INT_MISSING",
+    "KEY_ELEMENTS",
     "Column",
     "HeaderTable",
     "column_from_bytes",
+    "patient_key",
 ]
 
 INT_MISSING = -(2**31)
 """Value of an integer column where the element is absent, empty or no number."""
 
-Kind = Literal["code", "text", "int", "float", "flag", "span"]
+Kind = Literal["code", "text", "int", "float", "flag", "span", "key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Column:
     ``code`` and ``text`` become bytes arrays (``S``): stripped of padding; ``text`` is still in the file's character
     set. ``int`` becomes int64 with INT_MISSING, ``float`` float64 ``(N,)`` or ``(N, count)`` with NaN, ``flag`` bool
     (the element is present and not empty), ``span`` int64 ``(N, 2)``: file offset and length of the value, or (-1, 0).
+    ``key`` becomes int64: the hash that `patient_key` makes of this element and of others, which are not kept.
     """
 
     name: str
@@ -71,6 +76,7 @@ COLUMNS: tuple[Column, ...] = (
     _column("image_type", 0x0008_0008, "CS"),
     _column("sop_class_uid", 0x0008_0016, "UI"),
     _column("sop_instance_uid", 0x0008_0018, "UI"),
+    _column("study_date", 0x0008_0020, "DA"),
     _column("acquisition_date", 0x0008_0022, "DA"),
     _column("content_date", 0x0008_0023, "DA"),
     _column("acquisition_date_time", 0x0008_002A, "DT"),
@@ -80,6 +86,7 @@ COLUMNS: tuple[Column, ...] = (
     _column("manufacturer", 0x0008_0070, "LO"),
     _column("series_description", 0x0008_103E, "LO"),
     _column("complex_image_component", 0x0008_9208, "CS"),
+    _column("patient_key", 0x0010_0020, "LO", kind="key"),
     _column("slice_thickness", 0x0018_0050, "DS"),
     _column("kvp", 0x0018_0060, "DS"),
     _column("repetition_time", 0x0018_0080, "DS"),
@@ -131,6 +138,8 @@ COLUMNS: tuple[Column, ...] = (
     _column("pixel_representation", 0x0028_0103, "US"),
     _column("pixel_padding_value", 0x0028_0120, "US"),  # US or SS: read unsigned, see Pixel Representation
     _column("pixel_padding_range_limit", 0x0028_0121, "US"),
+    _column("float_pixel_padding_value", 0x0028_0122, "FL", kind="flag"),  # may be NaN: read in the plan
+    _column("double_float_pixel_padding_value", 0x0028_0123, "FD", kind="flag"),
     _column("window_center", 0x0028_1050, "DS", kind="code"),  # 1-n values: parsed in the plan
     _column("window_width", 0x0028_1051, "DS", kind="code"),
     _column("rescale_intercept", 0x0028_1052, "DS"),
@@ -163,6 +172,16 @@ COLUMNS: tuple[Column, ...] = (
     _column("extended_offset_table_lengths", 0x7FE0_0002, "OV", kind="span"),
 )
 """Every element a scan keeps. Names are DICOM keywords in snake_case (image_position, image_orientation: DESIGN)."""
+
+ELEMENTS: tuple[Column, ...] = (
+    *COLUMNS,
+    _column("patient_name", 0x0010_0010, "PN", kind="key"),
+    _column("patient_birth_date", 0x0010_0030, "DA", kind="key"),
+)
+"""Every element that is read: those of `COLUMNS`, and those that go into ``patient_key`` and no further."""
+
+KEY_ELEMENTS = ("series_instance_uid", "patient_key", "patient_name", "patient_birth_date")
+"""Names of the elements that go into ``patient_key``, in the order of the parameters of `patient_key`."""
 
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
@@ -201,6 +220,34 @@ def strip_text(value: bytes) -> bytes:
     return value.rstrip(b"\0 ").lstrip(b" ")
 
 
+def patient_key(series_uid: bytes, patient_id: bytes, name: bytes, birth_date: bytes) -> int:
+    """A number that tells the patients of one series apart and names none of them.
+
+    Parameters
+    ----------
+    series_uid, patient_id, name, birth_date : bytes
+        Raw values of (0020,000E), (0010,0020), (0010,0010) and (0010,0030); empty where absent.
+
+    Returns
+    -------
+    int
+        64 bits of a SHA-256, 0 where nothing says who it is. In a series with a UID the Patient ID decides alone, where
+        there is one: a name may be spelt in several ways. Without a UID everything counts: IDs such as ``0`` are
+        frequent there. The UID goes into the hash, so that one patient has another key in every series.
+    """
+    series_uid, patient_id = strip_text(series_uid), _plain(patient_id)
+    who = (patient_id, b"", b"") if series_uid and patient_id else (patient_id, _plain(name), _plain(birth_date))
+    if not any(who):
+        return 0
+    digest = hashlib.sha256(b"\0".join((b"fastdicom", series_uid, *who))).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def _plain(value: bytes) -> bytes:
+    """A name or number without what differs between writers: case, padding, empty components (PS3.5 6.2.1)."""
+    return b" ".join(value.replace(b"\0", b" ").upper().rstrip(b"^= ").split())
+
+
 def _first_int(vr: str, value: bytes) -> int:
     if vr in _BINARY:
         size = np.dtype(_BINARY[vr]).itemsize
@@ -231,6 +278,8 @@ def missing_column(column: Column, n: int) -> NDArray[Any]:
     """The column of `n` rows in which the element is absent."""
     if column.kind == "span":
         return np.tile(np.array([-1, 0], dtype=np.int64), (n, 1))
+    if column.kind == "key":
+        return np.zeros(n, dtype=np.int64)
     return column_from_bytes(column, [None] * n)
 
 
@@ -315,6 +364,7 @@ class HeaderTable:
 
 def decode_text(raw: bytes, character_set: bytes) -> str:
     """Decode a text value with a Specific Character Set (0008,0005) value; never fails, bad bytes are replaced."""
+    import_pydicom()
     from pydicom.charset import convert_encodings, decode_bytes
     from pydicom.valuerep import TEXT_VR_DELIMS
 

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.headers import compiled
-from fastdicom.headers.columns import COLUMNS, INT_MISSING, Column, column_from_bytes
+from fastdicom.headers.columns import (
+    COLUMNS,
+    ELEMENTS,
+    INT_MISSING,
+    KEY_ELEMENTS,
+    Column,
+    column_from_bytes,
+    patient_key,
+)
 from fastdicom.headers.frame_groups import max_frames
 from fastdicom.scanner import DONE, ENHANCED, FLAG, SPAN, VALUE, Walk, Wanted, WantedElement
 
@@ -26,10 +34,12 @@ WANTED = Wanted(
             ENHANCED if column.name == _NEEDS_PYDICOM else _KEEP.get(column.kind, VALUE),
             column.creator,
         )
-        for column in COLUMNS
+        for column in ELEMENTS
     ]
 )
-COLUMN_INDEX = {column.name: index for index, column in enumerate(COLUMNS)}
+COLUMN_INDEX = {column.name: index for index, column in enumerate(ELEMENTS)}
+
+_KEY_PARTS = [COLUMN_INDEX[name] for name in KEY_ELEMENTS]
 
 _BINARY = {"US": "<u2", "SS": "<i2", "UL": "<u4", "SL": "<i4", "FD": "<f8", "FL": "<f4"}
 _FEW = 4  # so many values are converted one by one: cheaper than the vectorised way
@@ -50,7 +60,7 @@ def columns_of_walk(walk: Walk, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     dict of arrays of N rows
         Equal to what `column_from_bytes` makes of the same values, except that ``S`` columns may be wider.
     """
-    n, w = len(rows), len(COLUMNS)
+    n, w = len(rows), len(ELEMENTS)
     if n == 0:
         from fastdicom.headers.columns import missing_column
 
@@ -61,7 +71,7 @@ def columns_of_walk(walk: Walk, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     compiled.find_runs(values, rows, walk.at, walk.length, run_of, firsts, counts)
     first_values = _values_of_each(walk, firsts[:, 0])
     columns = {}
-    for index, (column, count) in enumerate(zip(COLUMNS, counts.tolist(), strict=True)):
+    for index, (column, count) in enumerate(zip(COLUMNS, counts[: len(COLUMNS)].tolist(), strict=True)):
         if column.kind == "span":
             length = walk.length[rows, index]
             offset = np.where(length >= 0, walk.offset[rows, index], -1)
@@ -69,12 +79,27 @@ def columns_of_walk(walk: Walk, rows: NDArray[np.int64]) -> dict[str, NDArray[An
         elif column.kind == "flag":
             length = walk.length[rows, index]
             columns[column.name] = (length != 0) & (length != -1)
+        elif column.kind == "key":
+            columns[column.name] = _patient_keys(walk, rows, run_of, counts)
         elif count == 1:
             columns[column.name] = _one_value(index, first_values[index]).repeat(n, axis=0)
         else:
             distinct = _convert(walk, values, index, column, firsts[index, :count])
             columns[column.name] = distinct if count == n else distinct[run_of[index]]
     return columns
+
+
+def _patient_keys(
+    walk: Walk, rows: NDArray[np.int64], run_of: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """`patient_key` of each row; one hash for each run of rows in which all that goes into it is the same."""
+    first, inverse = np.zeros(1, dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
+    if (counts[_KEY_PARTS] > 1).any():
+        parts = np.ascontiguousarray(run_of[_KEY_PARTS].T)
+        starts = np.concatenate([[True], (parts[1:] != parts[:-1]).any(axis=1)])
+        first, inverse = np.flatnonzero(starts), np.cumsum(starts) - 1
+    values = [[walk.value(row, index) or b"" for index in _KEY_PARTS] for row in rows[first].tolist()]
+    return np.array([patient_key(*each) for each in values], dtype=np.int64)[inverse]
 
 
 def _values_of_each(walk: Walk, rows: NDArray[np.int64]) -> list[bytes | None]:

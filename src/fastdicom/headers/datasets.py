@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fastdicom._quiet import quiet_pydicom
+from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceError
-from fastdicom.headers.columns import COLUMNS, Column
+from fastdicom.headers.columns import ELEMENTS, Column
 from fastdicom.headers.frame_groups import frame_overrides, max_frames
 from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader
@@ -33,8 +33,8 @@ DEFLATED = ("1.2.840.10008.1.2.1.99",)
 PIXEL_TAGS = {0x7FE0_0010: "PixelData", 0x7FE0_0008: "FloatPixelData", 0x7FE0_0009: "DoubleFloatPixelData"}
 _LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _BINARY_SIZE = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 2, "OV": 8}
-_WANTED = {column.tag: column for column in COLUMNS if not column.creator}
-_WANTED_PRIVATE = tuple(column for column in COLUMNS if column.creator)
+_WANTED = {column.tag: column for column in ELEMENTS if not column.creator}
+_WANTED_PRIVATE = tuple(column for column in ELEMENTS if column.creator)
 
 
 @dataclass
@@ -154,6 +154,7 @@ class _Stop:
 
 
 def _read_dataset(reader: ByteReader, header: FileHeader) -> Any:
+    import_pydicom()
     from pydicom.filereader import read_partial
 
     stop = _Stop()
@@ -188,6 +189,7 @@ def _meta_syntax(dataset: Any, explicit: bool, little: bool) -> bytes:
 
 
 def _transfer_syntax(file: io.BufferedReader) -> str:
+    import_pydicom()
     from pydicom.filereader import _read_file_meta_info, read_preamble
 
     file.seek(0)
@@ -201,6 +203,7 @@ def _transfer_syntax(file: io.BufferedReader) -> str:
 
 def _read_deflated(file: io.BufferedReader, stop: _Stop, header: FileHeader) -> tuple[Any, int]:
     """Inflate only as much of the data set as its header needs: a bomb must not unpack."""
+    import_pydicom()
     from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 
     file.seek(0)

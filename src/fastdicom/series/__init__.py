@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdicom.headers import HeaderTable
 from fastdicom.series.found import Dimension, FoundVolume
-from fastdicom.series.grouping import group_rows
+from fastdicom.series.grouping import group_rows, series_codes
 from fastdicom.series.ordered import spacing_tolerance
 from fastdicom.series.stack import volumes_of_group
 from fastdicom.series.words import file_name, listed
@@ -39,7 +40,8 @@ def find_volumes(table: HeaderTable, policy: GeometryPolicy) -> tuple[list[Found
         ``FoundVolume.error``. Frames that the policy left out are in `skipped`.
     """
     volumes = [volume for rows in group_rows(table, policy) for volume in volumes_of_group(table, rows, policy)]
-    volumes = [_with_uid_warning(table, volume) for volume in _with_remnants(table, volumes)]
+    shared = _patients_of_series(table)
+    volumes = [_with_identity_warnings(table, volume, shared) for volume in _with_remnants(table, volumes)]
     volumes.sort(key=lambda volume: _sort_key(table, volume))
     left_out = [row for volume in volumes for row in volume.dropped]
     if not left_out:
@@ -68,16 +70,35 @@ def _with_remnants(table: HeaderTable, volumes: Sequence[FoundVolume]) -> list[F
     return told
 
 
-def _with_uid_warning(table: HeaderTable, volume: FoundVolume) -> FoundVolume:
-    if table["series_instance_uid"][volume.used_rows[0]] != b"":
-        return volume
-    text = "no Series Instance UID: the files of one folder are taken for one series"
-    return replace(volume, warnings=(*volume.warnings, text))
+def _patients_of_series(table: HeaderTable) -> NDArray[np.int64]:
+    """(N,) how many patients the series of each row has, by what its files say."""
+    keys = table["patient_key"]
+    if len(keys) == 0 or (keys == keys[0]).all():
+        return np.ones(len(keys), dtype=np.int64)
+    series = series_codes(table)
+    known = keys != 0
+    pairs = np.unique(np.column_stack([series[known], keys[known]]), axis=0)
+    return np.bincount(pairs[:, 0], minlength=int(series.max()) + 1)[series]
+
+
+def _with_identity_warnings(table: HeaderTable, volume: FoundVolume, patients: NDArray[np.int64]) -> FoundVolume:
+    row = int(volume.used_rows[0])
+    without = table["series_instance_uid"][row] == b""
+    told = []
+    if patients[row] > 1:
+        where = "files of one folder without a Series Instance UID" if without else "files of this Series Instance UID"
+        told.append(f"the {where} are of {patients[row]} patients: each has volumes of its own")
+    if without:
+        told.append(
+            "no Series Instance UID: the files of one folder that agree in patient, study date and series number are "
+            "taken for one series"
+        )
+    return replace(volume, warnings=(*told, *volume.warnings)) if told else volume
 
 
 def _remnant_note(table: HeaderTable, volume: FoundVolume, other: FoundVolume) -> str:
     mine, theirs = int(volume.used_rows[0]), int(other.used_rows[0])
-    differ = []
+    differ = ["patient"] if table["patient_key"][mine] != table["patient_key"][theirs] else []
     if (table["rows"][mine], table["columns"][mine]) != (table["rows"][theirs], table["columns"][theirs]):
         differ.append("size")
     if volume.geometry.has_positions and not other.geometry.has_positions:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastdicom.headers import HeaderTable
 from fastdicom.types import GeometryPolicy
 
-__all__ = ["codes_of", "combine_codes", "group_rows", "is_place", "merge_close", "split_by"]
+__all__ = ["codes_of", "combine_codes", "group_rows", "is_place", "merge_close", "series_codes", "split_by"]
 
 Codes = NDArray[np.int64]
 
@@ -114,9 +114,10 @@ def merge_close(values: NDArray[np.float64], tolerance: float) -> Codes:
 def group_rows(table: HeaderTable, policy: GeometryPolicy) -> list[NDArray[np.int64]]:
     """Split the rows of a table into groups that can each become one volume.
 
-    Rows of a group agree in study, series, frame of reference, SOP Class, size, samples, photometric class, stack,
-    units, orientation (within ``policy.orientation_tolerance``), pixel spacing, and whether they are localizers or
-    computed maps. Multi-frame files without plane positions (ultrasound, angiography) are a group each.
+    Rows of a group agree in patient, study, series, frame of reference, SOP Class, size, samples, photometric class,
+    stack, units, orientation (within ``policy.orientation_tolerance``), pixel spacing, and whether they are localizers
+    or computed maps; without a Series Instance UID also in folder, study date, series number and modality. Multi-frame
+    files without plane positions (ultrasound, angiography) are a group each.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def group_rows(table: HeaderTable, policy: GeometryPolicy) -> list[NDArray[np.in
     parts.append(codes_of(photometric_class(table)))
     parts.append(_image_kind(table))
     parts.append(_own_file_group(table))
-    parts.append(_folders_without_uid(table))
+    parts += [_folders_without_uid(table), _patients(table), *_studies_without_uid(table)]
     broad = combine_codes(parts)
     # In logarithms, so that the tolerance is relative to each pair; what is no size of a pixel is missing.
     written = table["pixel_spacing"]
@@ -160,16 +161,46 @@ def group_rows(table: HeaderTable, policy: GeometryPolicy) -> list[NDArray[np.in
 
 
 def _folders_without_uid(table: HeaderTable) -> Codes:
-    """A code for the folder of each row that has no Series Instance UID, 0 for every other.
-
-    Two patients without UIDs would otherwise be one series; of their headers nothing else says that they are not.
-    """
+    """A code for the folder of each row that has no Series Instance UID, 0 for every other."""
     codes = np.zeros(len(table), dtype=np.int64)
     without = np.flatnonzero(table["series_instance_uid"] == b"")
     if len(without):
         folders = np.array([os.path.dirname(str(path)) for path in table["path"][without]])
         codes[without] = np.unique(folders, return_inverse=True)[1] + 1
     return codes
+
+
+def _studies_without_uid(table: HeaderTable) -> list[Codes]:
+    """Codes of what else tells series apart where they have no Series Instance UID, 0 for every other row."""
+    without = table["series_instance_uid"] == b""
+    if not without.any():
+        return []
+    parts = [codes_of(table[name]) for name in ("study_date", "series_number", "modality")]
+    return [np.where(without, codes + 1, 0) for codes in parts]
+
+
+def series_codes(table: HeaderTable) -> Codes:
+    """A code for the series of each row: by Series Instance UID, by folder where there is none."""
+    return combine_codes([codes_of(table["series_instance_uid"]), _folders_without_uid(table)])
+
+
+def _patients(table: HeaderTable) -> Codes:
+    """A code for the patient of each row, by ``patient_key``.
+
+    A file that does not say whose it is belongs to the only patient of its series, where the series has a UID.
+    """
+    keys = table["patient_key"]
+    codes = codes_of(keys)
+    unknown = keys == 0
+    if not (codes.any() and unknown.any()):
+        return codes
+    series = series_codes(table)
+    lowest = np.full(int(series.max()) + 1, np.iinfo(np.int64).max)
+    highest = np.full(len(lowest), -1)
+    np.minimum.at(lowest, series[~unknown], codes[~unknown])
+    np.maximum.at(highest, series[~unknown], codes[~unknown])
+    alone = (lowest == highest)[series] & unknown & (table["series_instance_uid"] != b"")
+    return np.where(alone, highest[series], codes)
 
 
 def is_place(image_position: NDArray[np.float64]) -> NDArray[np.bool_]:

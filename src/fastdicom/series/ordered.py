@@ -20,6 +20,7 @@ from fastdicom.geometry import (
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.vendors import TILES_ASSUMED, TILES_NONE, TILES_UIH
 from fastdicom.series.found import Dimension, FoundVolume
+from fastdicom.series.interleaved import alternation_notes, origin_notes
 from fastdicom.series.words import file_name, full_uid, short_uid
 from fastdicom.types import Geometry, GeometryPolicy
 
@@ -49,7 +50,8 @@ def ordered_volume(
     normal = slice_normal(orientation)
     along = slice_positions(places, normal)
     notes, assumed = _tile_notes(table, int(stack[0]))
-    warnings = (*warnings, *assumed, *_mixed_notes(table, rows))
+    mixed, of_two_origins = origin_notes(table, rows, dims[:-1])
+    notes, warnings = (*notes, *mixed), (*warnings, *assumed, *_mixed_notes(table, rows), *of_two_origins)
     if len(stack) == 1:
         spacing, source = header_spacing(table, int(stack[0]))
         affine = affine_of(orientation, in_plane, places[0], normal * spacing)
@@ -69,6 +71,9 @@ def ordered_volume(
         _spacing_source(table, int(stack[0])),
         deviation,
     )
+    if geometry.uniform:
+        alternating, joined = alternation_notes(table, rows, geometry.spacing[0])
+        notes, warnings = (*notes, *alternating), (*warnings, *joined)
     volume = FoundVolume(rows, dims, geometry, policy, dimensions, notes, warnings)
     if geometry.tilt_deg:
         volume = _tilted(table, volume)

@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.errors import IrregularSpacingError, RepeatedPositionError
+from fastdicom.errors import IrregularSpacingError, RepeatedPositionError, TiltError
 from fastdicom.geometry import grid_indices, is_orthonormal, slice_normal, slice_positions
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.vendors import TILES_NONE
 from fastdicom.series.dimensions import Grid, explain_repeats, varying_attributes
 from fastdicom.series.found import FoundVolume
 from fastdicom.series.grouping import Codes, codes_of, is_place, merge_close, split_by
+from fastdicom.series.interleaved import alternating_kinds
 from fastdicom.series.ordered import ordered_volume, spacing_tolerance
 from fastdicom.series.repeats import complete_part, divided, shares_instances
 from fastdicom.series.unplaced import unplaced_volume
@@ -81,7 +82,26 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
             if volumes is not None:
                 note = f"one of {len(volumes)} volumes of this series that {what}"
                 return [replace(volume, policy=policy, notes=(*volume.notes, note)) for volume in volumes]
+    if whole.error is None or isinstance(whole.error, TiltError):
+        kinds = alternating_kinds(table, whole.rows)
+        if kinds is not None:
+            return _kinds_apart(table, whole, kinds, policy)
     return [replace(whole, policy=policy)] if whole.error is None else _positioned(table, rows, policy)
+
+
+def _kinds_apart(
+    table: HeaderTable, whole: FoundVolume, kinds: tuple[Codes, str, tuple[str, ...]], policy: GeometryPolicy
+) -> list[FoundVolume]:
+    """Stacks of different kinds of images that lie between one another, each as volumes of its own."""
+    codes, name, values = kinds
+    told = (
+        f"one of {len(values)} volumes that lie between one another: {name} alternates from slice to slice "
+        f"({', '.join(values[:3])}{', ...' if len(values) > 3 else ''}), and joined they would be {len(codes)} slices "
+        f"of {whole.geometry.spacing[0]:.3f} mm"
+    )
+    parts = [whole.rows[..., codes == k].ravel() for k in range(len(values))]
+    volumes = [volume for part in parts for volume in volumes_of_group(table, np.sort(part), policy)]
+    return [replace(volume, warnings=(*volume.warnings, told)) for volume in volumes]
 
 
 def _one_place(table: HeaderTable, rows: NDArray[np.int64]) -> bool:

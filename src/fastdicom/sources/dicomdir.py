@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastdicom._quiet import quiet_pydicom
+from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import SourceError
 from fastdicom.types import ByteReader, FileRef, Skipped
 
@@ -63,6 +63,7 @@ def referenced_files(path: str, reader: ByteReader) -> tuple[list[FileRef], list
 
 def _file_ids(path: str, reader: ByteReader) -> list[list[str]]:
     """Components of every Referenced File ID (0004,1500)."""
+    import_pydicom()
     from pydicom import dcmread
 
     if reader.size > MAX_NBYTES:
