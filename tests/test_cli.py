@@ -367,6 +367,88 @@ class TestPreview:
         assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
+class TestLevel:
+    """Half, quarter, ... of the rows and columns of JPEG 2000 and HTJ2K files."""
+
+    SPEC = replace(SPEC, rows=64, columns=48, transfer_syntax_uid="1.2.840.10008.1.2.4.90")
+
+    @pytest.fixture
+    def compressed(self, tmp_path: Path) -> str:
+        return str(write_series(tmp_path / "j2k", self.SPEC).folder)
+
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"])
+    @pytest.mark.parametrize("errors", ["raise", "report"])
+    def test_of_nifti(self, syntax: str, errors: str, tmp_path: Path) -> None:
+        import nibabel
+
+        folder = write_series(tmp_path / "in", replace(self.SPEC, transfer_syntax_uid=syntax)).folder
+        out = tmp_path / "half.nii"
+        assert run(["convert", str(folder), str(out), "--level", "1", "--errors", errors]) == 0
+        image: Any = nibabel.load(out)
+        wanted = fastdicom.load_volume(folder, level=1)
+        assert wanted.shape == (6, 32, 24)
+        np.testing.assert_array_equal(np.asarray(image.dataobj).T, wanted.array)
+        np.testing.assert_allclose(image.header.get_zooms(), wanted.spacing[::-1], rtol=1e-6)
+
+    @pytest.mark.parametrize("options", [[], ["--errors", "report"], ["--window", "100,700"]], ids=" ".join)
+    def test_of_a_picture(self, options: list[str], compressed: str, tmp_path: Path) -> None:
+        from matplotlib.image import imread
+
+        pictures = [imread(self.drawn(compressed, tmp_path / f"{level}.png", level, options)) for level in (0, 1, 2)]
+        assert pictures[0].shape == pytest.approx(pictures[1].shape, abs=2)
+        height, width = (min(picture.shape[k] for picture in pictures) for k in (0, 1))
+        whole, half, quarter = (picture[:height, :width].astype(float) for picture in pictures)
+        assert 0 < np.abs(half - whole).mean() < np.abs(quarter - whole).mean() < 0.2
+
+    def drawn(self, source: str, out: Path, level: int, options: list[str]) -> Path:
+        arguments = ["preview", source, str(out), "--size", "96", "--no-labels", "--level", str(level)]
+        assert run([*arguments, *options]) == 0
+        return out
+
+    @pytest.mark.parametrize("command", [["convert", "out.nii"], ["preview", "out.png"]], ids=" ".join)
+    def test_files_without_levels(
+        self, command: list[str], series: WrittenSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / command[1]
+        assert run([command[0], str(series.folder), str(out), "--level", "1"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("Error: ")
+        assert "transfer syntax 1.2.840.10008.1.2.1 has none" in said
+        assert not out.exists()
+
+    def test_more_levels_than_there_are(
+        self, compressed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["convert", compressed, str(tmp_path / "out.nii"), "--level", "9"]) == 1
+        assert re.search(r"the code stream of frame 0 of .* has \d lower resolutions", capsys.readouterr().err)
+        assert run(["convert", compressed, str(tmp_path / "out.nii"), "--level", "-1"]) == 2
+        assert not (tmp_path / "out.nii").exists()
+
+    def test_a_damaged_frame_is_filled_and_listed(
+        self, compressed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        damaged = sorted(Path(compressed).iterdir())[2]
+        data = bytearray(damaged.read_bytes())
+        at = data.index(b"\xff\x4f\xff\x51")
+        data[at + 8 : at + 16] = (4096).to_bytes(4, "big") * 2  # another size
+        damaged.write_bytes(data)
+        assert run(["convert", compressed, str(tmp_path / "a.nii"), "--level", "1"]) == 1
+        assert run(["convert", compressed, str(tmp_path / "b.nii"), "--level", "1", "--errors", "report"]) == 1
+        assert f"is filled: {damaged}" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.glob("*.nii")] == ["b.nii"]
+
+    def test_of_stores(self, compressed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """None is written at a lower resolution, and none is read at one: it has levels of its own."""
+        out = tmp_path / "out.zarr"
+        assert run(["convert", compressed, str(out), "--level", "1"]) == 2
+        assert "--level 1 is for NIfTI" in capsys.readouterr().err
+        assert not out.exists()
+        assert run(["convert", compressed, str(out)]) == 0
+        for command in (["convert", "out.nii"], ["preview", "out.png"]):
+            assert run([command[0], str(out), str(tmp_path / command[1]), "--level", "1"]) == 2
+            assert "store has its own levels" in capsys.readouterr().err
+
+
 class TestVerify:
     @pytest.fixture
     def store(self, series: WrittenSeries, tmp_path: Path) -> Path:

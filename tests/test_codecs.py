@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import sys
 import threading
 import tracemalloc
@@ -240,13 +241,14 @@ def test_a_panic_of_a_codec_is_a_decode_error(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(rle, "decode_pixel_data", decode)
 
     fmt = format_of("1.2.840.10008.1.2.5", smooth((4, 4), 8), 8)
+    data = struct.pack("<16I", 1, 64, *[0] * 14) + bytes([15, *range(16)])
     broken(PanicException("index out of bounds"))
     with pytest.raises(DecodeError, match=r"Frame 2 of x\.dcm .*index out of bounds") as caught:
-        codecs.decode_frame("pylibjpeg.rle", bytes(80), fmt, path="x.dcm", frame=2)
+        codecs.decode_frame("pylibjpeg.rle", data, fmt, path="x.dcm", frame=2)
     assert "out of bounds" in str(pickle.loads(pickle.dumps(caught.value)))
     broken(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        codecs.decode_frame("pylibjpeg.rle", bytes(80), fmt)
+        codecs.decode_frame("pylibjpeg.rle", data, fmt)
 
 
 @pytest.mark.parametrize(
@@ -336,17 +338,95 @@ def test_headers_are_read_as_the_encoder_wrote_them(number: int) -> None:
     header = parse_stream(encoded(number, image, bits), uid(number))
     assert header is not None
     assert (header.rows, header.columns, header.complete) == (41, 57, True)
-    if number != 110:
-        assert (header.components, header.precision, header.signed) == (1, bits, False)
+    components = 0 if number == 110 else 1  # JPEG XL says it at no fixed place
+    assert (header.components, header.precision, header.signed) == (components, bits, False)
 
 
-@given(st.integers(1, 400), st.integers(1, 400))
-@settings(max_examples=40, deadline=None)
-def test_jpeg_xl_sizes(rows: int, columns: int) -> None:
-    data = bytes(imagecodecs.jpegxl_encode(np.zeros((rows, columns), np.uint8), lossless=True, effort=1))
-    header = parse_stream(data, uid(110))
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_jpeg_xl_headers(data: st.DataObject) -> None:
+    """Size and bit depth as libjxl writes them: in a container or not, gray or colour, lossy, animated."""
+    rows, columns = data.draw(st.integers(1, 400)), data.draw(st.integers(5, 400))  # fewer would be samples
+    bits = data.draw(st.sampled_from([8, 9, 10, 11, 12, 13, 14, 15, 16, 32]))
+    shape: tuple[int, ...] = (rows, columns, 3) if data.draw(st.booleans()) else (rows, columns)
+    frames = data.draw(st.sampled_from([1, 3]))
+    image = np.zeros(shape if frames == 1 else (frames, *shape), {8: np.uint8, 32: np.float32}.get(bits, np.uint16))
+    options = {"lossless": True} if data.draw(st.booleans()) else {"lossless": False, "distance": 2.0}
+    options |= {"bitspersample": bits} if bits < 32 else {}
+    stream = imagecodecs.jpegxl_encode(image, effort=1, usecontainer=data.draw(st.booleans()), **options)
+    header = parse_stream(bytes(stream), uid(112))
     assert header is not None
-    assert (header.rows, header.columns) == (rows, columns)
+    assert (header.rows, header.columns, header.precision, header.is_float) == (rows, columns, bits, bits == 32)
+
+
+def test_jpeg_xl_headers_with_all_that_may_come_before_the_bit_depth() -> None:
+    """What libjxl does not write: an intrinsic size, a preview, an animation; 13 bits (ISO 18181-1)."""
+    bits: list[int] = []
+
+    def put(value: int, count: int) -> None:
+        bits.extend(value >> k & 1 for k in range(count))
+
+    for value, count in (
+        (0, 1), (1, 2), (299, 13), (0, 3), (0, 2), (199, 9),  # size: 300 x 200
+        (0, 1), (1, 1), (4, 3),  # not all default; extra fields: orientation
+        (1, 1), (1, 1), (3, 5), (1, 3),  # intrinsic size of 32 x 32
+        (1, 1), (0, 1), (1, 2), (77, 8), (0, 3), (3, 2), (9, 12),  # preview, not by 8
+        (1, 1), (2, 2), (29, 10), (0, 2), (1, 2), (5, 3), (0, 1),  # animation
+        (0, 1), (3, 2), (12, 6),  # integers of 13 bits
+    ):  # fmt: skip
+        put(value, count)
+    stream = b"\xff\x0a" + sum(bit << k for k, bit in enumerate(bits)).to_bytes(40, "little")
+    header = parse_stream(stream, uid(110))
+    assert header is not None
+    assert (header.rows, header.columns, header.precision, header.is_float) == (300, 200, 13, False)
+
+
+@pytest.mark.parametrize(("shape", "precision"), [((33, 20), 16), ((33, 20), 14), ((17, 9, 3), 16)])
+def test_jpeg_xl_of_more_bits_than_stored(shape: tuple[int, ...], precision: int) -> None:
+    """Legal as long as no value needs them; then they are another image, not rubbish to be cut off."""
+    image = smooth(shape, 12)
+    fmt = format_of(110, image, 12)
+    data = bytes(imagecodecs.jpegxl_encode(image, lossless=True, bitspersample=precision))
+    np.testing.assert_array_equal(codecs.decode_frame("imagecodecs.jpegxl", data, fmt), image)
+    for value in (4096, (1 << precision) - 1):
+        image.flat[7] = value
+        data = bytes(imagecodecs.jpegxl_encode(image, lossless=True, bitspersample=precision))
+        with pytest.raises(DecodeError, match=rf"values 0 to {value}, of {precision} bits, do not fit Bits Stored 12"):
+            codecs.decode_frame("imagecodecs.jpegxl", data, fmt)
+
+
+def test_jpeg_xl_overshoot_of_a_lossy_stream_is_clipped() -> None:
+    image = (np.indices((64, 64)).sum(axis=0) // 8 % 2 * 4095).astype(np.uint16)
+    data = bytes(imagecodecs.jpegxl_encode(image, lossless=False, distance=0.2, bitspersample=16))
+    raw = imagecodecs.jpegxl_decode(data)
+    assert 4095 < raw.max() < 4095 + 256
+    fmt = format_of(112, image, 12)
+    np.testing.assert_array_equal(codecs.decode_frame("imagecodecs.jpegxl", data, fmt), np.minimum(raw, 4095))
+    with pytest.raises(DecodeError, match="do not fit Bits Stored 12"):
+        codecs.decode_frame("imagecodecs.jpegxl", data, replace(fmt, transfer_syntax_uid=uid(110)))
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_jpeg_xl_of_signed_pixels(extended: bool) -> None:
+    """The sign is the highest of the 12 bits, extended to the 16 of the stream or not."""
+    image = np.random.default_rng(0).integers(-2048, 2048, (20, 30)).astype(np.int16)
+    bits = image.view(np.uint16) if extended else image.view(np.uint16) & 0xFFF
+    fmt = format_of(110, image, 12)
+    data = bytes(imagecodecs.jpegxl_encode(bits, lossless=True, bitspersample=16))
+    np.testing.assert_array_equal(codecs.decode_frame("imagecodecs.jpegxl", data, fmt), image)
+    for value in (4096, 65536 - 2049):
+        changed = bits.copy()
+        changed[3, 4] = value
+        data = bytes(imagecodecs.jpegxl_encode(changed, lossless=True, bitspersample=16))
+        with pytest.raises(DecodeError, match="do not fit Bits Stored 12"):
+            codecs.decode_frame("imagecodecs.jpegxl", data, fmt)
+
+
+def test_jpeg_xl_of_floats_is_no_image_of_dicom() -> None:
+    data = bytes(imagecodecs.jpegxl_encode(np.full((8, 9), 0.5, np.float32), lossless=True))
+    fmt = replace(format_of(110, np.zeros((8, 9), np.uint32), 32), bits_allocated=32)
+    with pytest.raises(DecodeError, match="floating point"):
+        codecs.decode_frame("imagecodecs.jpegxl", data, fmt)
 
 
 def test_fragments_padded_to_even_length_are_whole() -> None:

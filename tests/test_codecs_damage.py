@@ -7,13 +7,16 @@ import struct
 import sys
 import threading
 import tracemalloc
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from codec_samples import ALL, backends, encoded, format_of, smooth, uid
 from fastdicom import codecs
@@ -128,6 +131,78 @@ def test_damaged_streams_end_in_an_image_or_a_typed_error(number: int, data: st.
     with suppress(DecodeError):  # nothing else may come out
         frame = codecs.decode_frame(codecs.choose_decoder(fmt), bytes(stream), fmt, path="x.dcm")
         assert frame.shape == image.shape
+
+
+def lossless_jpeg(image: NDArray[Any], predictor: int, bits: int) -> bytes:
+    return bytes(imagecodecs.jpeg8_encode(image, lossless=True, predictor=predictor, bitspersample=bits))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_whole_lossless_jpeg_is_refused(data: st.DataObject) -> None:
+    """Every predictor and precision, and any image: the codes of the last pixels are at the end."""
+    from fastdicom.codecs import jpeg_tail
+
+    draw = data.draw
+    bits, predictor = draw(st.integers(2, 16)), draw(st.integers(1, 7))
+    shape: tuple[int, ...] = (draw(st.integers(1, 30)), draw(st.integers(1, 30)))
+    shape = (*shape, 3) if draw(st.booleans()) and bits == 8 else shape
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    image = rng.integers(0, 1 << bits, shape).astype(np.uint8 if bits <= 8 else np.uint16)
+    kind = draw(st.sampled_from(["noise", "extremes", "flat", "background", "smooth"]))
+    if kind == "extremes":
+        image = (rng.integers(0, 2, shape) * ((1 << bits) - 1)).astype(image.dtype)
+    elif kind == "flat":
+        image[...] = image.flat[0]
+    elif kind == "background":
+        image[draw(st.integers(0, shape[0])) :] = 0
+        image[:, draw(st.integers(0, shape[1])) :] = 0
+    elif kind == "smooth":
+        image = (np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % (1 << bits)).astype(image.dtype)
+    number = 70 if predictor == 1 else 57
+    stream = lossless_jpeg(image, predictor, bits)
+    fmt = format_of(number, image, bits)
+    header = parse_stream(stream, uid(number))
+    assert header is not None
+    scan = jpeg_tail._scan_of(stream, header)
+    assert scan is not None
+    assert jpeg_tail._ends_as_decoded(stream, scan, image.reshape(-1), header)  # without counting
+    padded = stream[:-2] + draw(st.sampled_from([b"", b"\xff", b"\xff\xff\xff", b"\0", b"\0\0\xff"])) + b"\xff\xd9"
+    for name in backends(uid(number)):
+        if name == "pylibjpeg.libjpeg" and padded != stream:
+            continue
+        with suppress(DecodeError) if name == "pylibjpeg.libjpeg" else nullcontext():
+            np.testing.assert_array_equal(codecs.decode_frame(name, padded + b"\0" * (len(padded) % 2), fmt), image)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_lossless_jpeg_that_was_cut_and_closed_is_damaged(data: st.DataObject) -> None:
+    """libjpeg fills what is missing, and only warns: the file has its end marker and looks whole."""
+    draw = data.draw
+    bits, predictor = draw(st.sampled_from([8, 12, 16])), draw(st.integers(1, 7))
+    image = smooth((40, 48), bits, seed=draw(st.integers(0, 9)))
+    image[:, : draw(st.integers(0, 30))] = 0  # background in which a cut is hardest to see
+    image[draw(st.integers(20, 40)) :] = 0
+    number = 70 if predictor == 1 else 57
+    stream = lossless_jpeg(image, predictor, bits)
+    first = stream.index(b"\xff\xda") + 10
+    cut = stream[: draw(st.integers(first, len(stream) - 4))].rstrip(b"\xff") + b"\xff\xd9"
+    for name in backends(uid(number)):
+        with pytest.raises(DecodeError, match=r"Frame 3 of x\.dcm"):
+            codecs.decode_frame(name, cut, format_of(number, image, bits), path="x.dcm", frame=3)
+
+
+def test_a_lossless_jpeg_out_of_step_is_damaged() -> None:
+    """Bytes inserted in the middle: too many codes; bytes taken out: too few."""
+    image = smooth((64, 64), 12)
+    stream, fmt = lossless_jpeg(image, 1, 12), format_of(70, image, 12)
+    middle = len(stream) // 2
+    more = stream[:middle] + stream[middle - 40 : middle] + stream[middle:]
+    with pytest.raises(DecodeError, match=r"go on for \d+ bytes after the last pixel"):
+        codecs.decode_frame("imagecodecs.jpeg8", more, fmt)
+    with pytest.raises(DecodeError, match=r"are those of \d+ of 4096 pixels"):
+        codecs.decode_frame("imagecodecs.jpeg8", stream[:middle] + stream[middle + 40 :], fmt)
 
 
 def test_errors_that_imagecodecs_drops_are_raised() -> None:

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 import fastdicom
+from edited_series import item, with_edit
 from fastdicom.codecs import choose_decoder, decode_frame, reduced_format, reduced_length
 from fastdicom.errors import (
     DecodeError,
@@ -245,6 +247,28 @@ def test_palettes_are_not_averaged(tmp_path: Path) -> None:
     write_series(tmp_path, spec)
     with pytest.raises(ValuesError, match="palette"):
         fastdicom.load_volume(tmp_path, level=1)
+
+
+@pytest.mark.parametrize("syntax", [J2K, HTJ2K])
+def test_entries_of_a_modality_table_are_not_averaged(tmp_path: Path, syntax: str) -> None:
+    """The values between two entries are no values of the table; those as stored have averages."""
+    spec = SeriesSpec(
+        modality="OT", slices=2, rows=64, columns=64, transfer_syntax_uid=syntax, slope=None, intercept=None
+    )
+
+    def with_table(k: int, ds: Dataset) -> None:
+        table = item(LUTDescriptor=[4096, 0, 16], ModalityLUTType="OD", LUTData=list(range(4096)))
+        table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
+        ds.ModalityLUTSequence = [table]
+
+    with_edit(tmp_path, spec, with_table)
+    for values in ("modality", "display"):
+        for read in (fastdicom.load_volume, fastdicom.open_volume):
+            with pytest.raises(ValuesError, match="level=1 would average numbers of entries of a Modality LUT"):
+                read(tmp_path, level=1, values=values)
+    stored = fastdicom.load_volume(tmp_path, values="stored")
+    coarse = fastdicom.load_volume(tmp_path, level=1, values="stored")
+    np.testing.assert_array_equal(coarse.array, [np.clip(half(image), 0, 4095) for image in stored.array])
 
 
 @pytest.mark.realdata

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -75,6 +77,117 @@ def test_padding_of_each_slice_is_its_own_and_filled_slices_are_padding(tmp_path
         np.testing.assert_array_equal(mask[k], ds.pixel_array == value if value is not None else False)
     assert mask[3].all()
     assert not mask[1].any()
+
+
+FLOATS = {
+    "FloatPixelData": (np.float32, 0x00280122, 0x00280124, "FL"),
+    "DoubleFloatPixelData": (np.float64, 0x00280123, 0x00280125, "FD"),
+}
+
+
+def write_floats(
+    folder: Path, keyword: str, value: float | None, limit: float | None = None, **options: Any
+) -> list[Dataset]:
+    """Voxels among which there are NaN, both infinities, both ends of the range, and their neighbours."""
+    dtype, value_tag, limit_tag, vr = FLOATS[keyword]
+
+    def padded(k: int, ds: Dataset) -> None:
+        pixels = np.random.default_rng(k).normal(0, 100, (ds.Rows, ds.Columns)).astype(dtype)
+        special = [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0]
+        ends = [x for x in (value, limit) if x is not None]
+        with np.errstate(over="ignore"):
+            special += ends + [np.nextafter(dtype(x), dtype(y)) for x in ends for y in (-np.inf, np.inf)]
+        pixels.flat[: len(special)] = special
+        setattr(ds, keyword, pixels.tobytes())
+        if value is not None:
+            ds.add_new(value_tag, vr, value)
+        if limit is not None:
+            ds.add_new(limit_tag, vr, limit)
+
+    spec = SeriesSpec(modality="OT", slices=3, rows=9, columns=7, pixel_keyword=keyword, slope=None, intercept=None)
+    spec = replace(spec, **options)
+    return with_edit(folder, spec, padded)
+
+
+@pytest.mark.parametrize("keyword", list(FLOATS))
+@settings(max_examples=20, deadline=None)
+@given(value=st.floats(width=32), limit=st.none() | st.floats(width=32))
+@example(value=np.nan, limit=None)
+@example(value=np.nan, limit=np.nan)
+@example(value=-np.inf, limit=-1.5)
+@example(value=0.0, limit=None)
+@example(value=3.4028234663852886e38, limit=None)
+def test_padding_of_floats(
+    tmp_path_factory: pytest.TempPathFactory, keyword: str, value: float, limit: float | None
+) -> None:
+    """PS3.3 C.7.6.24 and C.7.6.25: any IEEE 754 value may be padding, NaN too."""
+    folder = tmp_path_factory.mktemp("floats")
+    datasets = write_floats(folder, keyword, value, limit)
+    ours = fastdicom.load_volume(folder)
+    mask = ours.padding_mask()
+    for k, ds in enumerate(datasets):
+        pixels = ds.pixel_array
+        last = value if limit is None or np.isnan(limit) else limit
+        expected = (pixels >= min(value, last)) & (pixels <= max(value, last))
+        if np.isnan(value):
+            expected = np.isnan(pixels)
+        np.testing.assert_array_equal(mask[k], expected)
+        np.testing.assert_array_equal(ours.array[k], pixels)
+    np.testing.assert_array_equal(fastdicom.open_volume(folder, chunks=(1, 4, -1)).padding_mask().compute(), mask)
+
+
+@pytest.mark.parametrize("keyword", list(FLOATS))
+def test_floats_without_a_padding_value_have_no_padding(tmp_path: Path, keyword: str) -> None:
+    write_floats(tmp_path, keyword, None)
+    assert not fastdicom.load_volume(tmp_path).padding_mask().any()
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, -3.4e38, 7.25])
+def test_absent_slices_of_floats_are_padding(tmp_path: Path, value: float) -> None:
+    write_floats(tmp_path / "in", "FloatPixelData", value, slices=5, missing=(2,))
+    policy = fastdicom.GeometryPolicy(gaps="fill")
+    filled = fastdicom.load_volume(tmp_path / "in", policy=policy)
+    np.testing.assert_array_equal(filled.array[2], np.float32(value))
+    assert filled.padding_mask()[2].all()
+    doubled = fastdicom.load_volume(tmp_path / "in", policy=policy, dtype=np.float64)
+    np.testing.assert_array_equal(doubled.array[2], np.float64(np.float32(value)))
+    fastdicom.write_zarr(tmp_path / "in", tmp_path / "out.zarr", policy=policy)
+    np.testing.assert_array_equal(fastdicom.load_volume(tmp_path / "out.zarr").array, filled.array)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_kernel_fills_what_is_nan(dtype: type) -> None:
+    from fastdicom.kernels import fill_padding, padding_mask
+
+    stored = np.array([[np.nan, 1.0, np.inf], [-np.nan, -np.inf, 0.0]], dtype)
+    out = np.zeros((2, 3), np.float32)
+    fill_padding(stored, np.nan, None, 5.0, out)
+    np.testing.assert_array_equal(out, np.where(np.isnan(stored), 5.0, 0.0))
+    mask = np.ones((2, 2), np.bool_)
+    padding_mask(np.array([[0, 1], [2, 3]], np.int16), np.nan, np.nan, mask)
+    assert not mask.any()
+
+
+def test_fill_beyond_the_dtype_is_infinite_as_the_padding_itself_becomes(tmp_path: Path) -> None:
+    def padded(k: int, ds: Dataset) -> None:
+        ds.FloatPixelData = np.full((ds.Rows, ds.Columns), -3.4e38, np.float32).tobytes()
+        ds.add_new(0x00280122, "FL", -3.4e38)
+
+    spec = SeriesSpec(modality="OT", slices=5, missing=(2,), pixel_keyword="FloatPixelData", slope=2.0, intercept=0.0)
+    with_edit(tmp_path, spec, padded)
+    filled = fastdicom.load_volume(tmp_path, policy=fastdicom.GeometryPolicy(gaps="fill"))
+    assert (filled.array == -np.inf).all()
+
+
+def test_a_float_padding_value_that_is_no_number_is_noted(tmp_path: Path) -> None:
+    def padded(k: int, ds: Dataset) -> None:
+        ds.add_new(0x00280122, "LO", "1,5")
+
+    spec = SeriesSpec(modality="OT", slices=2, pixel_keyword="FloatPixelData", slope=None, intercept=None)
+    with_edit(tmp_path, spec, padded)
+    ours = fastdicom.load_volume(tmp_path)
+    assert not ours.padding_mask().any()
+    assert any("FloatPixelPaddingValue" in note and "is no number" in note for note in ours.notes)
 
 
 @pytest.mark.realdata

@@ -411,22 +411,133 @@ def test_float_pixels(tmp_path: Path, keyword: Any, dtype: Any) -> None:
     np.testing.assert_array_equal(ours.array, stored)
 
 
+@pytest.mark.parametrize("multi_frame", [False, "enhanced"])
+def test_values_that_do_not_fit_are_those_of_the_frame_that_is_named(tmp_path: Path, multi_frame: Any) -> None:
+    """One voxel of one frame is too large: the file and the number of its frame in it, from 0."""
+    spec = SeriesSpec(modality="MR", slices=5, rows=6, columns=7, multi_frame=multi_frame, slope=None, intercept=None)
+
+    def bright(k: int, ds: Dataset) -> None:
+        pixels = np.full((5 if multi_frame else 1, 6, 7), k, np.uint16)
+        if multi_frame or k == 3:
+            pixels[3 if multi_frame else 0, 2, 1] = 300
+        ds.PixelData = pixels.tobytes()
+
+    with_edit(tmp_path, spec, bright)
+    whole = fastdicom.load_volume(tmp_path, values="stored", dtype=np.uint16)
+    (bad,) = np.argwhere(whole.array == 300)[:, 0]
+    wanted = whole.plan.slices[bad]
+    path = whole.plan.files[wanted["file"]].locator
+    assert (wanted["frame"], Path(path).name) == ((3, "000.dcm") if multi_frame else (0, "003.dcm"))
+    for options in ({}, {"scheduler": "synchronous"}):
+        with pytest.raises(ValuesError, match=rf"to 300 of frame {wanted['frame']} in .* do not fit uint8") as caught:
+            fastdicom.load_volume(tmp_path, values="stored", dtype=np.uint8, **options)
+        assert (caught.value.path, caught.value.frame) == (path, wanted["frame"])
+        found = fastdicom.load_volume(tmp_path, values="stored", dtype=np.uint8, errors="report", **options)
+        assert [(failure.path, failure.frame, failure.index) for failure in found.failures] == [
+            (path, wanted["frame"], (bad,))
+        ]
+
+
+@pytest.mark.parametrize(
+    ("bits", "value", "dtype", "fits"),
+    [
+        (64, 2**53, np.float64, True),
+        (64, 2**53 + 1, np.float64, False),
+        (64, 2**24 + 1, np.float32, False),
+        (32, 2**24 + 1, np.float32, False),
+        (32, 2**31, np.float32, True),
+        (32, 2**32 - 1, np.float64, True),
+        (64, 2**40, np.int32, False),
+        (64, 2**64 - 1, np.int64, False),
+    ],
+)
+def test_stored_values_are_copied_exactly_or_not_at_all(
+    tmp_path: Path, bits: int, value: int, dtype: Any, fits: bool
+) -> None:
+    def one_value(k: int, ds: Dataset) -> None:
+        ds.PixelData = np.full((ds.Rows, ds.Columns), value, f"u{bits // 8}").tobytes()
+
+    spec = SeriesSpec(modality="OT", slices=2, rows=4, columns=4, bits_allocated=bits, slope=None, intercept=None)
+    with_edit(tmp_path, spec, one_value)
+    if fits:
+        assert set(fastdicom.load_volume(tmp_path, values="stored", dtype=dtype).array.ravel().tolist()) == {value}
+    else:
+        with pytest.raises(ValuesError, match=rf"Values of {value} to {value} of frame 0 .* {np.dtype(dtype).name}"):
+            fastdicom.load_volume(tmp_path, values="stored", dtype=dtype)
+
+
+def test_floats_that_are_asked_for_as_integers_are_refused_with_their_numbers(tmp_path: Path) -> None:
+    def with_nan(k: int, ds: Dataset) -> None:
+        pixels = np.full((ds.Rows, ds.Columns), 2.5, np.float32)
+        pixels[0, :2] = np.nan, -1.0
+        ds.FloatPixelData = pixels.tobytes()
+
+    spec = SeriesSpec(modality="OT", slices=2, pixel_keyword="FloatPixelData", slope=None, intercept=None)
+    with_edit(tmp_path, spec, with_nan)
+    with pytest.raises(ValuesError, match=r"Values of -1\.0 to 2\.5 of frame 0 .* do not fit int16"):
+        fastdicom.load_volume(tmp_path, values="stored", dtype=np.int16)
+
+
+def modality_table(entries: int, first: int, signed: bool) -> Dataset:
+    """A Modality LUT of values that only it can make."""
+    values = (np.arange(entries)[::-1] * 3 + 11).astype(np.uint16)
+    lut = item(LUTDescriptor=[entries, first, 16], ModalityLUTType="OD", LUTData=values.tolist())
+    lut["LUTDescriptor"].VR, lut["LUTData"].VR = "SS" if signed else "US", "US"
+    return lut
+
+
+def write_with_table(folder: Path, spec: SeriesSpec, lut: Dataset) -> list[Dataset]:
+    def with_table(k: int, ds: Dataset) -> None:
+        for keyword in ("RescaleSlope", "RescaleIntercept"):
+            if keyword in ds:
+                delattr(ds, keyword)
+        ds.ModalityLUTSequence = [lut]
+
+    return with_edit(folder, spec, with_table)
+
+
 def test_modality_table_and_its_unit(tmp_path: Path) -> None:
     from pydicom.pixels import apply_modality_lut
 
-    lut = item(
-        LUTDescriptor=[4096, 0, 16],
-        ModalityLUTType="OD",
-        LUTData=(np.arange(4096)[::-1] * 3).astype(np.uint16).tolist(),
-    )
-
-    def with_table(k: int, ds: Dataset) -> None:
-        del ds.RescaleSlope, ds.RescaleIntercept
-        lut["LUTDescriptor"].VR, lut["LUTData"].VR = "US", "US"
-        ds.ModalityLUTSequence = [lut]
-
-    datasets = with_edit(tmp_path, SeriesSpec(modality="OT", slices=2), with_table)
+    datasets = write_with_table(tmp_path, SeriesSpec(modality="OT", slices=2), modality_table(4096, 0, False))
     ours = fastdicom.load_volume(tmp_path)
     assert (ours.units, ours.dtype) == ("OD", np.uint16)
     for k, ds in enumerate(datasets):
         np.testing.assert_array_equal(ours.array[k], apply_modality_lut(ds.pixel_array, ds))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_modality_tables_of_32_bits(tmp_path: Path, signed: bool) -> None:
+    """No table has an entry for each of 32 bits: what is outside gets its first or last entry (PS3.3 C.11.1.1.1)."""
+    spec = SeriesSpec(modality="OT", slices=2, rows=9, columns=8, bits_allocated=32, signed=signed)
+    table = modality_table(1000, -300 if signed else 300, signed)
+    datasets = write_with_table(tmp_path, spec, table)
+    ours = fastdicom.load_volume(tmp_path)
+    entries = np.array(table.LUTData, np.uint16)
+    for k, ds in enumerate(datasets):
+        stored = ds.pixel_array.astype(np.int64)
+        np.testing.assert_array_equal(ours.array[k], entries[np.clip(stored - table.LUTDescriptor[1], 0, 999)])
+    assert len(np.unique(ours.array)) > 1
+    for dtype in (np.int32, np.float64):
+        np.testing.assert_array_equal(fastdicom.load_volume(tmp_path, dtype=dtype).array, ours.array)
+    with pytest.raises(ValuesError, match=r"Values of \d+ to \d+ of frame 0 in .* do not fit uint8"):
+        fastdicom.load_volume(tmp_path, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"bits_allocated": 64}, "integer pixels of 64 bits"),
+        ({"pixel_keyword": "FloatPixelData"}, "floating point pixels of 32 bits"),
+        ({"pixel_keyword": "DoubleFloatPixelData"}, "floating point pixels of 64 bits"),
+    ],
+)
+def test_modality_tables_of_what_is_no_number_of_an_entry(tmp_path: Path, change: dict[str, Any], what: str) -> None:
+    datasets = write_with_table(
+        tmp_path, replace(SMALL, modality="OT", bits_stored=None, **change), modality_table(9, 0, False)
+    )
+    for values in ("modality", "display"):
+        with pytest.raises(ValuesError, match=rf"000\.dcm has a Modality LUT Sequence, and {what}.*values='stored'"):
+            fastdicom.load_volume(tmp_path, values=values)
+    stored = fastdicom.load_volume(tmp_path, values="stored").array
+    np.testing.assert_array_equal(stored, [ds.pixel_array for ds in datasets])

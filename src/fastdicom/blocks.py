@@ -264,10 +264,13 @@ class _Worker:
             lost = rescale(stored, *bits, signed, record.slope, record.intercept, target)
             _refuse_lost(lost, plan, record, planned)
         elif plan.values == "padding":
-            if np.isnan(record.padding_first):
+            if np.isnan(record.padding_last):
                 target[...] = False
             else:
                 padding_mask(stored, record.padding_first, record.padding_last, target)
+        elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1 and stored.itemsize > 2:
+            lut = plan.luts[record.modality_lut]
+            _copy_exactly(lut_at(stored, lut.first_mapped, lut.values), target, planned, record.frame)
         elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1:
             table, beyond = self._modality_table(fmt, record)
             if beyond is not None:
@@ -411,20 +414,25 @@ def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: Plan
 
 def _copy_exactly(stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile, frame: int) -> None:
     """Copy values into another dtype; refuse where one of them would change."""
-    if not np.can_cast(stored.dtype, target.dtype) and stored.size:
-        fits = stored.dtype.kind != "f"
-        if fits and target.dtype.kind in "iu":
-            limits = np.iinfo(target.dtype)
-            fits = limits.min <= int(stored.min()) and int(stored.max()) <= limits.max
-        elif fits:
-            fits = bool(np.array_equal(stored.astype(target.dtype).astype(np.float64), stored.astype(np.float64)))
-        elif target.dtype.kind == "f":
-            fits = True  # an explicit narrower float: rounding was asked for
-        if not fits:
-            raise ValuesError(
-                f"Values of {stored.min()} to {stored.max()} of frame {frame} in {planned.locator} do not fit "
-                f"{target.dtype.name}. Pass a wider dtype=, or leave it out.",
-                path=planned.locator,
-                frame=frame,
-            )
+    if stored.size and not _fits(stored, target.dtype):
+        raise ValuesError(
+            f"Values of {np.fmin.reduce(stored, axis=None)} to {np.fmax.reduce(stored, axis=None)} of frame {frame} in "
+            f"{planned.locator} do not fit {target.dtype.name}. Pass a wider dtype=, or leave it out.",
+            path=planned.locator,
+            frame=frame,
+        )
     np.copyto(target, stored, casting="unsafe")
+
+
+def _fits(stored: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    if stored.dtype.kind == "f":
+        return dtype.kind == "f"  # a narrower float must have been asked for, and so its rounding
+    if np.can_cast(stored.dtype, dtype) and stored.itemsize < 8:  # NumPy takes float64 for safe for 64 bits
+        return True
+    low, high = int(stored.min()), int(stored.max())
+    if dtype.kind in "iu":
+        return bool(np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
+    exact = 1 << (np.finfo(dtype).nmant + 1)
+    if -exact <= low and high <= exact:
+        return True
+    return stored.itemsize < 8 and bool(np.array_equal(stored.astype(dtype).astype(np.float64), stored))

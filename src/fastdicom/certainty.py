@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.problems import native_surplus
 from fastdicom.luts import read_dataset
+from fastdicom.plan import PlannedFile
+from fastdicom.types import PixelFormat
 
-__all__ = ["check_high_bit", "check_rescale", "one_voi_function", "surplus_pixels"]
+__all__ = ["check_high_bit", "check_modality_tables", "check_rescale", "one_voi_function", "surplus_pixels"]
 
 _RESCALE = (("rescale_slope", "RescaleSlope"), ("rescale_intercept", "RescaleIntercept"))
 VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -119,6 +123,31 @@ def check_high_bit(headers: HeaderTable, values: str) -> list[str]:
             bits_stored=int(stored[row]),
         )
     return [f"{what}: stored values are the lower {int(stored[row])} bits, as in pydicom's pixel_array"]
+
+
+def check_modality_tables(slices: NDArray[Any], formats: Sequence[PixelFormat], files: Sequence[PlannedFile]) -> None:
+    """Refuse a Modality LUT Sequence where stored values cannot be the number of an entry.
+
+    Parameters
+    ----------
+    slices : (N,) of SLICE_DTYPE
+
+    Raises
+    ------
+    ValuesError
+        The pixels are floats, or integers of 64 bits.
+    """
+    for row in np.flatnonzero(slices["modality_lut"] >= 0).tolist():
+        fmt, path = formats[slices["format"][row]], files[slices["file"][row]].locator
+        if fmt.samples_per_pixel > 1 or (fmt.stored_dtype.kind in "iu" and fmt.bits_allocated <= 32):
+            continue
+        kind = "floating point" if fmt.stored_dtype.kind == "f" else "integer"
+        raise ValuesError(
+            f"{path} has a Modality LUT Sequence, and {kind} pixels of {fmt.bits_allocated} bits: its table is for "
+            "integers of up to 32 bits (PS3.3 C.11.1). Load values='stored'.",
+            path=path,
+            bits_allocated=fmt.bits_allocated,
+        )
 
 
 def surplus_pixels(headers: HeaderTable) -> list[str]:

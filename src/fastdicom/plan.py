@@ -47,8 +47,8 @@ SLICE_DTYPE = np.dtype(
         ("center", np.float64),  # window of values="display"; NaN: none
         ("width", np.float64),
         ("mapping", np.int16),  # index into VolumePlan.mappings, or -1
-        ("padding_first", np.float64),  # Pixel Padding Value and Range Limit, as stored values; NaN: none
-        ("padding_last", np.float64),
+        ("padding_first", np.float64),  # Pixel Padding Value and Range Limit, as stored values; NaN: NaN is padding
+        ("padding_last", np.float64),  # NaN: no value is padding
     ]
 )
 

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._quiet import quiet_pydicom
 from fastdicom.catalog import CatalogEntry
-from fastdicom.certainty import check_high_bit, check_rescale, one_voi_function, surplus_pixels
+from fastdicom.certainty import (
+    check_high_bit,
+    check_modality_tables,
+    check_rescale,
+    one_voi_function,
+    surplus_pixels,
+)
 from fastdicom.codecs import choose_decoder, get_decoder
 from fastdicom.errors import UsageError, ValuesError
 from fastdicom.first_frames import check_first_frames
@@ -94,12 +101,19 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     used = entry.found.rows.ravel() >= 0
     kept = _kept_slices(headers, file_of, format_of, tables)
     _enter_padding(kept, headers, formats)
-    notes = [*entry.unusual, *_unusual_rescale(headers), *check_high_bit(headers, values), *surplus_pixels(headers)]
+    notes = [
+        *entry.unusual,
+        *_enter_float_padding(kept, headers, formats, files),
+        *_unusual_rescale(headers),
+        *check_high_bit(headers, values),
+        *surplus_pixels(headers),
+    ]
     scaling = scaling_for(values, kept, headers, formats, files)
     if scaling is not None:
         kept["slope"], kept["intercept"], kept["mapping"] = scaling.slope, scaling.intercept, scaling.mapping
         kept["modality_lut"] = -1
         notes += scaling.notes
+    check_modality_tables(kept, formats, files)
     slices[used] = kept
     function = "LINEAR"
     if values == "display":
@@ -251,6 +265,38 @@ def _enter_padding(kept: NDArray[Any], headers: HeaderTable, formats: Sequence[P
         kept["padding_first"][here], kept["padding_last"][here] = ends
 
 
+_FLOAT_PADDING = {"FloatPixelData": "Float", "DoubleFloatPixelData": "DoubleFloat"}
+
+
+def _enter_float_padding(
+    kept: NDArray[Any], headers: HeaderTable, formats: Sequence[PixelFormat], files: Sequence[PlannedFile]
+) -> list[str]:
+    """The same for float pixel data (PS3.3 C.7.6.24, C.7.6.25), from each file that has one; returns notes."""
+    notes = []
+    for number, fmt in enumerate(formats):
+        kind = _FLOAT_PADDING.get(fmt.pixel_keyword, "")
+        if not kind:
+            continue
+        flags = headers["double_float_pixel_padding_value" if kind == "DoubleFloat" else "float_pixel_padding_value"]
+        here = (kept["format"] == number) & flags
+        for file in np.unique(kept["file"][here]).tolist():
+            path = files[file].locator
+            try:
+                with quiet_pydicom():
+                    dataset = read_dataset(path)
+                    value = float(dataset[f"{kind}PixelPaddingValue"].value)
+                    limit = dataset.get(f"{kind}PixelPaddingRangeLimit")
+                    last = value if limit is None else float(limit)
+            except Exception:  # pydicom raises almost anything on bad bytes
+                notes.append(f"{kind}PixelPaddingValue or its Range Limit in {path} is no number: it is ignored")
+                continue
+            if np.isnan(value) or np.isnan(last):  # NaN is its own range, whatever the other end says
+                last = np.inf if np.isnan(value) else value
+            rows = here & (kept["file"] == file)
+            kept["padding_first"][rows], kept["padding_last"][rows] = value, last
+    return notes
+
+
 def _unusual_rescale(headers: HeaderTable) -> list[str]:
     zero = int((headers["rescale_slope"] == 0).sum())
     return [f"Rescale Slope is 0 in {zero} slices: every voxel there is the intercept"] if zero else []
@@ -332,7 +378,7 @@ def _fill_value(
     """Value of absent slices: Pixel Padding Value as the values have it, air for HU, else 0."""
     if values == "display":
         return 0
-    if np.isfinite(first["padding_first"]):
+    if not np.isnan(first["padding_last"]):
         padding = float(first["padding_first"])
         value = padding if values == "stored" else padding * float(first["slope"]) + float(first["intercept"])
         if first["mapping"] >= 0:
@@ -342,7 +388,10 @@ def _fill_value(
         value = AIR_HU if units == "HU" else 0.0
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
+        value = 0.0 if np.isnan(value) else min(max(value, float(limits.min)), float(limits.max))
         value = float(min(max(round(value), int(limits.min)), int(limits.max)))
+    elif np.isfinite(value) and abs(value) > float(np.finfo(dtype).max):  # as the voxels of the padding overflow
+        value = float(np.copysign(np.inf, value))
     return check_fits(value, dtype)
 
 

@@ -68,6 +68,7 @@ def convert(path: str, out: str, as_json: bool, **options: Any) -> int:
     Examples:
       fastdicom convert scans/ volumes.zarr
       fastdicom convert scans/ head.nii.gz --series 2 --gaps fill
+      fastdicom convert scans/ half.nii.gz --level 1
     """
     if out.lower().endswith(NIFTI_SUFFIXES):
         return _to_nifti(path, out, as_json, options)
@@ -89,6 +90,11 @@ def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int
         write_zarr,
     )
 
+    if options["level"]:
+        raise UsageError(
+            f"--level {options['level']} is for NIfTI: a Zarr store is written in full resolution. Name the output "
+            ".nii.gz, or write fastdicom.open_volume(source, level=...).to_zarr(store) in Python."
+        )
     policy = policy_of(options["gaps"], options["duplicates"], options["tilt"])
     running = {
         "scheduler": parse_scheduler(options["scheduler"]), "workers": options["workers"], "progress": not as_json
@@ -182,6 +188,7 @@ def _to_nifti(path: str, out: str, as_json: bool, options: dict[str, Any]) -> in
         "window": parse_window(options["window"]),
         "dtype": _dtype(options["dtype"]),
         "decoder": options["decoder"],
+        "level": options["level"],
         "scheduler": parse_scheduler(options["scheduler"]),
         "workers": options["workers"],
         "progress": not as_json,

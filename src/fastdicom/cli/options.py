@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "level_option",
     "parse_scheduler",
     "parse_series",
     "parse_sizes",
@@ -45,6 +46,15 @@ window_option = click.option(
     help="Center and width, an index into the windows of the header, or from the voxels.",
 )
 
+level_option = click.option(
+    "--level",
+    type=click.IntRange(0, 32),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="1, 2, ...: half, quarter, ... of the rows and columns, from JPEG 2000 and HTJ2K files.",
+)
+
 policy_options = _together(
     click.option("--gaps", type=click.Choice(["raise", "keep", "fill"]), help="Uneven gaps: refuse, keep, or fill."),
     click.option(
@@ -79,6 +89,7 @@ pixel_options = _together(
     click.option(
         "--decoder", default="auto", show_default=True, metavar="NAME", help="auto, imagecodecs, pylibjpeg, pydicom."
     ),
+    level_option,
     click.option(
         "--errors",
         type=click.Choice(["raise", "report"]),

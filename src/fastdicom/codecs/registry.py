@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdicom.codecs import native, reduced, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
 from fastdicom.codecs.base import Decoder
+from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
 from fastdicom.errors import (
     DecodeError,
@@ -217,6 +218,8 @@ def decode_frame(
         result = decoder.decode(data, fmt, header, out)
         if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
             raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
+        if header is not None and header.kind == "jpeg" and header.lossless:
+            check_tail(data, header, result)
         return _within_bits(result, fmt, header)
     except FastDicomError:
         raise
@@ -319,7 +322,7 @@ def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> Stream
 def _within_bits(frame: NDArray[Any], fmt: PixelFormat, header: StreamHeader | None) -> NDArray[Any]:
     """Refuse values beyond Bits Stored: what follows (rescale, tables) counts on its bits (PS3.3 C.7.6.3.1).
 
-    Those of an irreversible wavelet overshoot a little at edges. They are clipped, as a codec does at its precision.
+    Those of an irreversible transform overshoot a little at edges. They are clipped, as a codec does at its precision.
     """
     width = 8 * frame.itemsize
     if header is None or not fmt.bits_stored < min(header.precision, width) or frame.dtype.kind not in "iu":
@@ -330,7 +333,7 @@ def _within_bits(frame: NDArray[Any], fmt: PixelFormat, header: StreamHeader | N
     if low >= least and high <= most:
         return frame
     beyond = max(least - low, high - most)
-    if header.kind != "jpeg2000" or header.lossless or beyond > 1 << max(0, fmt.bits_stored - 4):
+    if header.kind not in ("jpeg2000", "jpegxl") or header.lossless or beyond > 1 << max(0, fmt.bits_stored - 4):
         raise StreamError(
             f"its values {low} to {high}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}"
         )
@@ -352,5 +355,7 @@ def _check_header(header: StreamHeader, fmt: PixelFormat) -> None:
         raise StreamError(
             f"the code stream has {header.precision} bits a sample, Bits Allocated is {fmt.bits_allocated}"
         )
+    if header.is_float:
+        raise StreamError("the samples of the code stream are floating point numbers, which no DICOM image has")
     if not header.complete:
         raise StreamError("the code stream is truncated (it has no end)")

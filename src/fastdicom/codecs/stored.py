@@ -85,6 +85,8 @@ def _shift(fmt: PixelFormat, header: StreamHeader | None) -> int:
         # JPEG-LS has no sign at all, so the sign bit is the top bit of the precision.
         precision = header.precision if header is not None else fmt.bits_stored
         return max(0, width - precision) if fmt.pixel_representation else 0
+    if header is not None and header.kind == "jpegxl" and not fmt.pixel_representation:
+        return 0  # a bit above the precision is never set, and one above Bits Stored is another value
     if header is not None and header.kind == "jpeg" and not fmt.pixel_representation:
         return unused_bits(fmt) if header.precision > fmt.bits_stored else 0  # no bit above the precision is ever set
     return unused_bits(fmt)

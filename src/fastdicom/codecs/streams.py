@@ -2,7 +2,8 @@
 
 A decoder allocates what the code stream claims, so a few bytes can ask for gigabytes; and the lenient ones fill a
 truncated stream with grey and say nothing. Both are found here, from a few dozen bytes of the stream. Damage inside a
-stream that has its end is not: libjpeg only warns of it, and imagecodecs drops the warning (docs/decisions.md).
+stream that has its end is not: libjpeg only warns of it, and imagecodecs drops the warning. Of lossless JPEG,
+`jpeg_tail` finds it after decoding; of baseline JPEG nothing does (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class StreamHeader:
     jfif: bool = False
     """JPEG: a JFIF marker, so three components are YCbCr."""
     lossless: bool = False
-    """JPEG: process 14; JPEG 2000: the reversible wavelet."""
+    """JPEG: process 14; JPEG 2000: the reversible wavelet; JPEG XL: the transfer syntax says so."""
+    is_float: bool = False
+    """JPEG XL: samples are floats, which no DICOM image has."""
     interleaved: bool = True
     """JPEG and JPEG-LS: the first scan holds all components, so they come out as pixels, not as planes."""
     complete: bool = True
@@ -74,7 +77,7 @@ def parse_stream(data: Buffer, transfer_syntax_uid: str) -> StreamHeader | None:
         if transfer_syntax_uid in JPEG2000_SYNTAXES or transfer_syntax_uid in HTJ2K_SYNTAXES:
             return _parse_jpeg2000(data)
         if transfer_syntax_uid in JPEGXL_SYNTAXES:
-            return _parse_jpegxl(data)
+            return _parse_jpegxl(data, transfer_syntax_uid == _JXL_LOSSLESS)
     except (struct.error, IndexError) as error:
         raise StreamError(f"the code stream ends inside its header, after {len(data)} bytes") from error
     return None
@@ -213,10 +216,57 @@ def _find_box(data: Buffer, wanted: bytes) -> int:
 
 _JXL_SIGNATURE = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 _JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_JXL_HEADER_NBYTES = 64  # its fields up to the bit depth take 35 at most
+_JXL_LOSSLESS = "1.2.840.10008.1.2.4.110"
 
 
-def _parse_jpegxl(data: Buffer) -> StreamHeader:
-    """ISO 18181-1 D.2: the size header, bits from the least significant."""
+class _Bits:
+    """Fields of bits from the least significant on (ISO 18181-1 B.2)."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = int.from_bytes(data, "little")
+
+    def take(self, count: int) -> int:
+        value = self.left & ((1 << count) - 1)
+        self.left >>= count
+        return value
+
+    def choose(self, *choices: tuple[int, int]) -> int:
+        """One of four (offset, bits that are added to it)."""
+        offset, bits = choices[self.take(2)]
+        return offset + self.take(bits)
+
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        small = self.take(1)
+
+        def length() -> int:
+            return 8 * (self.take(5) + 1) if small else self.choose((1, 9), (1, 13), (1, 18), (1, 30))
+
+        rows, ratio = length(), self.take(3)
+        return rows, rows * _JXL_RATIOS[ratio - 1][0] // _JXL_RATIOS[ratio - 1][1] if ratio else length()
+
+    def skip_preview_size(self) -> None:
+        by_8 = self.take(1)
+
+        def length() -> int:
+            if by_8:
+                return self.choose((16, 0), (32, 0), (1, 5), (33, 9))
+            return self.choose((1, 6), (65, 8), (321, 10), (1345, 12))
+
+        length()
+        if not self.take(3):
+            length()
+
+    def skip_animation(self) -> None:
+        self.choose((100, 0), (1000, 0), (1, 10), (1, 30))
+        self.choose((1, 0), (1001, 0), (1, 8), (1, 10))
+        self.choose((0, 0), (0, 3), (0, 16), (0, 32))
+        self.take(1)
+
+
+def _parse_jpegxl(data: Buffer, lossless: bool) -> StreamHeader:
+    """ISO 18181-1 D.2 and D.3: the size header, and the image metadata up to the bit depth."""
     start = 0
     if bytes(data[:12]) == _JXL_SIGNATURE:
         try:
@@ -225,20 +275,26 @@ def _parse_jpegxl(data: Buffer) -> StreamHeader:
             start = _find_box(data, b"jxlp") + 4  # a part starts with its number
     if bytes(data[start : start + 2]) != b"\xff\x0a":
         raise StreamError(f"it starts with {bytes(data[start : start + 4]).hex(' ')} where JPEG XL has ff 0a")
-    bits = int.from_bytes(bytes(data[start + 2 : start + 18]), "little")
-
-    def take(count: int) -> int:
-        nonlocal bits
-        value = bits & ((1 << count) - 1)
-        bits >>= count
-        return value
-
-    small = take(1)
-
-    def size() -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    rows = size()
-    ratio = take(3)
-    columns = rows * _JXL_RATIOS[ratio - 1][0] // _JXL_RATIOS[ratio - 1][1] if ratio else size()
-    return StreamHeader(kind="jpegxl", rows=rows, columns=columns)
+    bits = _Bits(bytes(data[start + 2 : start + 2 + _JXL_HEADER_NBYTES]))
+    rows, columns = bits.size()
+    precision, is_float = 8, 0
+    if not bits.take(1):  # not all as usual
+        if bits.take(1):
+            bits.take(3)  # orientation
+            if bits.take(1):
+                bits.size()
+            if bits.take(1):
+                bits.skip_preview_size()
+            if bits.take(1):
+                bits.skip_animation()
+        is_float = bits.take(1)
+        usual = ((32, 0), (16, 0), (24, 0)) if is_float else ((8, 0), (10, 0), (12, 0))
+        precision = bits.choose(*usual, (1, 6))
+    return StreamHeader(
+        kind="jpegxl",
+        rows=rows,
+        columns=columns,
+        precision=precision,
+        is_float=bool(is_float),
+        lossless=lossless,
+    )

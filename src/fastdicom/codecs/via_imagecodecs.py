@@ -17,6 +17,7 @@ from fastdicom.codecs.streams import (
     JPEG_SYNTAXES,
     JPEGLS_SYNTAXES,
     JPEGXL_SYNTAXES,
+    StreamError,
     StreamHeader,
 )
 from fastdicom.types import PixelFormat
@@ -80,7 +81,13 @@ def _decode_jpegxl(data: Any, fmt: PixelFormat, header: StreamHeader | None, out
     import imagecodecs
 
     # The first image only: a code stream may be an animation of any length.
-    return to_stored(imagecodecs.jpegxl_decode(data, 0, numthreads=1), fmt, header, out)
+    raw = imagecodecs.jpegxl_decode(data, 0, numthreads=1)
+    if fmt.pixel_representation and header is not None and header.precision > fmt.bits_stored:
+        # JPEG XL has no sign: a negative sample is its bits, up to Bits Stored or to the precision. Nothing else fits.
+        most, least = 1 << fmt.bits_stored, (1 << header.precision) - (1 << (fmt.bits_stored - 1))
+        if ((raw >= most) & (raw < least)).any():
+            raise StreamError(f"its values, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}")
+    return to_stored(raw, fmt, header, out)
 
 
 def _simple(function: str) -> Callable[..., NDArray[Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs.base import Decoder, installed
+from fastdicom.codecs.rle_lengths import check_lengths
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import HTJ2K_SYNTAXES, JPEGLS_SYNTAXES, StreamError, StreamHeader
 from fastdicom.types import PixelFormat
@@ -54,6 +55,7 @@ def _decode_rle(
 ) -> NDArray[Any]:
     from rle import decode_pixel_data
 
+    check_lengths(data, fmt)  # it drops what is left over, and says nothing
     buffer = decode_pixel_data(
         bytes(data),
         version=2,

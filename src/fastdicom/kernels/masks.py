@@ -1,6 +1,7 @@
 """Pixels that are no pixels: Pixel Padding as a mask or filled; and images of one bit.
 
-Sources: PS3.3 C.7.5.1.1.2 (Pixel Padding Value and Range Limit), PS3.5 8.2 (bits of 1-bit images, lowest first).
+Sources: PS3.3 C.7.5.1.1.2 (Pixel Padding Value and Range Limit), C.7.6.24 and C.7.6.25 (of floats, which may be NaN),
+PS3.5 8.2 (bits of 1-bit images, lowest first).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def padding_mask(values: AnyArray, value: float, range_limit: float | None, out:
         Stored values, exact in every bit.
     value, range_limit : float
         Pixel Padding Value (0028,0120) and Range Limit (0028,0121), whichever is larger; both inclusive. Read with the
-        sign of Pixel Representation.
+        sign of Pixel Representation. A `value` of NaN: every NaN is padding, and nothing else.
     out : same shape, bool
     """
     _padding(values, value, range_limit, out.view(np.uint8), np.uint8(1), keep=False)
@@ -56,6 +57,9 @@ def _padding(
             f"Padding of {values.shape} values cannot be marked in {out.shape}: give arrays of one shape."
         )
     low, high = _bounds(values.dtype, value, range_limit)
+    if value != value and values.dtype.kind == "f":
+        _set_nans(values, out, fill, keep=keep)
+        return
     if low is None:
         if not keep:
             out[...] = 0
@@ -79,8 +83,19 @@ def _padding(
         _mask_rows(*source, target.flat, target.step, *shape, limits)
 
 
+def _set_nans(values: AnyArray, out: AnyArray, fill: Any, *, keep: bool) -> None:
+    """What compares with nothing, not even with itself."""
+    inside = np.isnan(values)
+    if keep:
+        out[inside] = fill
+    else:
+        out[...] = inside
+
+
 def _bounds(dtype: np.dtype[Any], value: float, range_limit: float | None) -> tuple[Any, Any]:
     """The inclusive range in `dtype`, or (None, None) where it holds no number of that dtype."""
+    if value != value:
+        return None, None
     ends = sorted((value, value if range_limit is None else range_limit))
     if dtype.kind == "f":
         return dtype.type(ends[0]), dtype.type(ends[1])
