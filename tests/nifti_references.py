@@ -11,10 +11,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from fastdicom.geometry import corners
 
 CORNER_MM = 1e-3
+VOXELS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,26 @@ class Agreement:
 
     corner_mm: float
     voxels: float
-    """Largest difference of a voxel, relative to the largest value where the reference is not of integers."""
+    """Largest difference of a voxel, relative to the largest value where the volume is not of integers. Infinite where
+    the reference has more 3-D images than the volume: no two of them are matched to the same one."""
     order: list[int]
-    """Which 3-D image of the volume each 3-D image of the reference is."""
+    """Which 3-D image of the volume each 3-D image of the reference is: its own number, where their voxels agree."""
+    images: int
+    """3-D images of the volume."""
+
+    @property
+    def in_order(self) -> bool:
+        """As many 3-D images here as there, in the same order."""
+        return self.order == list(range(self.images))
+
+    @property
+    def fits(self) -> bool:
+        """Place and voxels, in whatever order."""
+        return self.corner_mm <= CORNER_MM and self.voxels <= VOXELS
 
     @property
     def good(self) -> bool:
-        return self.corner_mm <= CORNER_MM and self.voxels <= 1e-6
+        return self.fits and self.in_order
 
 
 def nifti_files(folder: Path) -> list[Path]:
@@ -54,14 +69,28 @@ def agreement(image: Any, reference: Path) -> Agreement | None:
     corner, permutation, steps = aligned
     theirs = _images(other).transpose(*permutation, 3)[tuple(slice(None, None, step) for step in steps)]
     ours = _images(image)
-    order, worst = [], 0.0
-    for k in range(theirs.shape[3]):
-        errors = [np.abs(theirs[..., k] - ours[..., j]).max() for j in range(ours.shape[3])]
-        order.append(int(np.argmin(errors)))
-        worst = max(worst, float(min(errors)))
-    if ours.dtype.kind == "f" and not np.array_equal(ours, np.rint(ours)):
-        worst /= max(1.0, float(np.abs(ours).max()))
-    return Agreement(corner, worst, order)
+    scale = 1.0 if np.array_equal(ours, np.rint(ours)) else max(1.0, float(np.abs(ours).max()))
+    order, error = _matched(theirs, ours, VOXELS * scale)
+    return Agreement(corner, error / scale, order, ours.shape[3])
+
+
+def _matched(theirs: np.ndarray, ours: np.ndarray, tolerance: float) -> tuple[list[int], float]:
+    """One of our images for each of theirs, none of them twice; largest difference of a voxel.
+
+    The order as it is, where that agrees (images may be equal to one another), else the one with the smallest
+    differences.
+    """
+    n_theirs, n_ours = theirs.shape[3], ours.shape[3]
+    if n_theirs == n_ours:
+        error = float(np.abs(theirs - ours).max())
+        if error <= tolerance:
+            return list(range(n_ours)), error
+    errors = np.array([[np.abs(theirs[..., k] - ours[..., j]).max() for j in range(n_ours)] for k in range(n_theirs)])
+    # NaN agrees with nothing, and no assignment can be made of it.
+    errors = np.where(np.isnan(errors), np.finfo(np.float64).max / errors.size, errors)
+    rows, columns = linear_sum_assignment(errors)
+    worst = float(errors[rows, columns].max()) if len(rows) == n_theirs else float("inf")
+    return columns.tolist(), worst
 
 
 def _images(image: Any) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -18,6 +19,7 @@ from fastdicom.errors import GeometryError, UsageError, ValuesError
 from fastdicom.nifti import nifti_affine, write_nifti
 from fastdicom.testing import SeriesSpec, write_series
 from fastdicom.volume import Volume
+from nifti_references import agreement
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,62 @@ def test_extra_dimensions_follow_and_time_has_its_unit(times: Path, tmp_path: Pa
     )
     assert moving.header.get_xyzt_units() == ("mm", "msec")
     assert moving.header.get_zooms()[3] == pytest.approx(50.0)
+
+
+def test_extra_dimensions_in_memory_are_those_of_the_array(times: Path) -> None:
+    volume = fastdicom.load_volume(times)
+    data = np.asanyarray(volume.to_nibabel().dataobj)
+    assert data.shape == (6, 8, 5, 2, 3)
+    for t, echo in np.ndindex(volume.shape[:2]):
+        np.testing.assert_array_equal(data[..., echo, t], volume.array[t, echo].T)
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(6)), st.sampled_from([(0, 0, 0), (1, 0, 0), (0, 1, 1), (1, 1, 1)]))
+def test_a_comparison_sees_any_other_order_of_the_images(
+    times: Path, order: list[int], flips: tuple[int, int, int]
+) -> None:
+    """Of the comparison with other converters itself: it must be able to fail."""
+    image = fastdicom.load_volume(times).to_nibabel()
+    other, data, found = _reference(image, order, flips)
+    assert found.fits
+    assert found.order == order
+    assert found.good == (order == sorted(order))
+    for kept in (order[:4], [*order[:5], order[0]], [*order, order[2]]):  # fewer, one twice, more
+        _, _, found = _reference(image, kept, flips)
+        assert not found.good
+        assert found.fits == (len(kept) == 4)
+    data[2, 1, 3, 4] += 1
+    assert not _compared(image, data, other.affine).fits
+
+
+def _reference(image: nibabel.Nifti1Image, order: list[int], flips: tuple[int, int, int]):
+    """A NIfTI image of some of the 3-D images of another, its axes turned round, and how they agree."""
+    data = np.asanyarray(image.dataobj).reshape(*image.shape[:3], -1, order="F")[..., order]
+    turn = np.eye(4)
+    for axis in np.flatnonzero(flips):
+        data = np.flip(data, axis)
+        turn[axis, axis], turn[axis, 3] = -1, image.shape[axis] - 1
+    data = np.ascontiguousarray(data)
+    other = nibabel.Nifti1Image(data, image.affine @ turn)
+    return other, data, _compared(image, data, other.affine)
+
+
+def _compared(image: nibabel.Nifti1Image, data: np.ndarray, affine: np.ndarray):
+    with tempfile.TemporaryDirectory() as folder:
+        nibabel.save(nibabel.Nifti1Image(data, affine), Path(folder) / "other.nii")
+        found = agreement(image, Path(folder) / "other.nii")
+    assert found is not None
+    return found
+
+
+def test_images_that_are_equal_are_in_order(times: Path, tmp_path: Path) -> None:
+    volume = fastdicom.load_volume(times)
+    image = replace(volume, array=np.repeat(volume.array[:1], 3, axis=0)).to_nibabel()
+    nibabel.save(image, tmp_path / "same.nii")
+    found = agreement(image, tmp_path / "same.nii")
+    assert found is not None
+    assert found.good
 
 
 def test_colour_becomes_rgb_voxels(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 import fastdicom
 from fastdicom import GeometryPolicy
 from fastdicom.errors import GeometryError, UsageError
+from fastdicom.regular import regular_grid
 from fastdicom.testing import SeriesSpec, write_series
 from fastdicom.volume import Volume
 
@@ -152,11 +156,119 @@ def test_the_result_goes_to_simpleitk_and_nifti(tmp_path: Path) -> None:
     assert regular.to_nibabel().shape == regular.shape[::-1]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "air"),
+    [
+        ({}, -1000.0),
+        ({"padding": 63}, None),
+        ({"modality": "MR", "slope": None, "intercept": None}, 0.0),
+    ],
+    ids=["CT", "Pixel Padding Value", "MR"],
+)
+def test_outside_is_air_also_of_a_store(tmp_path: Path, recipe: dict, air: float | None) -> None:
+    """In DICOM files, resampled, from a store, and resampled from a store: the value of absent slices, never just 0."""
+    series = write_series(tmp_path / "in", SeriesSpec(slices=9, rows=14, columns=11, tilt_deg=15.0, **recipe))
+    volume = fastdicom.load_volume(series.folder)
+    assert volume.fill_value == volume.plan.fill_value
+    if air is not None:
+        assert volume.fill_value == air
+    regular = volume.regularize()
+    places = places_of(regular)
+    corner = volume.geometry.image_positions[:, None, None]
+    expected = np.asarray(regular.array)
+    outside = (places - corner) @ volume.direction[:, 1] < -1e-3
+    assert 0 < outside.mean() < 0.6
+    assert (expected[outside] == volume.fill_value).all()
+    volume.to_zarr(tmp_path / "out.zarr")
+    stored = fastdicom.load_volume(tmp_path / "out.zarr")
+    assert stored.fill_value == volume.fill_value
+    np.testing.assert_array_equal(np.asarray(stored.regularize().array), expected)
+    regular.to_zarr(tmp_path / "regular.zarr")
+    assert fastdicom.load_volume(tmp_path / "regular.zarr").fill_value == volume.fill_value
+    assert volume.regularize(fill_value=7).fill_value == 7.0
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spacing=st.floats(0.3, 60.0))
+@example(5.0)
+@example(18.0)
+@example(17.5)
+@example(2.5)
+def test_any_spacing_reaches_the_last_slice(stack: Volume, spacing: float) -> None:
+    """8 slices 2.5 mm apart: 17.5 mm. What lies past them is filled and says so."""
+    regular = stack.regularize(spacing=spacing, fill_value=-5000.0)
+    reach = (regular.shape[0] - 1) * spacing
+    assert 17.5 - 1e-5 * spacing <= reach < 17.5 + spacing
+    np.testing.assert_allclose(regular.spacing, [spacing, *stack.spacing[1:]], rtol=1e-9)
+    np.testing.assert_allclose(regular.origin, stack.origin, atol=1e-9)
+    places = np.arange(regular.shape[0]) * spacing / 2.5
+    past = places > 7 + 1e-5 * spacing
+    np.testing.assert_array_equal(regular.slices["valid"], ~past)
+    found = np.asarray(regular.array)
+    assert (found[past] == -5000.0).all()
+    grid = np.meshgrid(np.minimum(places[~past], 7), *[np.arange(n) for n in stack.shape[1:]], indexing="ij")
+    expected = map_coordinates(stack.array.astype(np.float64), grid, order=1)
+    np.testing.assert_allclose(found[~past], expected, atol=0.05)
+    note = regular.notes[-1] if regular is not stack else ""
+    assert ("is filled" in note) == past.any()
+    assert "evenly" not in note
+    assert "complete" not in note
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    return fastdicom.load_volume(
+        write_series(tmp_path_factory.mktemp("stack"), SeriesSpec(slices=8, rows=6, columns=5)).folder
+    )
+
+
+def test_a_tilted_or_uneven_volume_is_reached_to_its_end_too(irregular: Volume) -> None:
+    regular = irregular.regularize(spacing=3.3)
+    ends = irregular.geometry.image_positions @ (regular.affine[:3, 0] / 3.3)
+    reach = np.array([0, regular.shape[0] - 1]) * 3.3 + regular.origin @ (regular.affine[:3, 0] / 3.3)
+    assert reach[0] == pytest.approx(ends.min())
+    assert ends.max() - 1e-5 <= reach[1] < ends.max() + 3.3
+    assert list(np.flatnonzero(~regular.slices["valid"])) == [regular.shape[0] - 1]
+
+
+def test_the_note_says_what_the_slices_were(tmp_path: Path) -> None:
+    notes = {name: load(tmp_path / name, **recipe).regularize().notes[-1] for name, recipe in CASES.items()}
+    assert "the slices were tilted 21.00 degrees" in notes["tilted"]
+    assert notes["uneven"].endswith("the slices were not evenly spaced")
+    assert "tilted 9.00 degrees and not evenly spaced" in notes["both"]
+    series = write_series(tmp_path / "filled", SeriesSpec(slices=9, rows=6, columns=5, missing=(4,)))
+    filled = fastdicom.load_volume(series.folder, policy=GeometryPolicy(gaps="fill"))
+    assert filled.regularize().notes[-1].endswith("the slices were not complete (1 of 9 are absent)")
+    assert load(tmp_path / "even").regularize(spacing=4).notes[-1].endswith("the slices were 2.5000 mm apart")
+
+
+@pytest.mark.parametrize("spacing", [1e-9, 5e-324, 1e-5])
+def test_a_spacing_of_more_slices_than_can_be_made_is_an_error_with_the_numbers(stack: Volume, spacing: float) -> None:
+    with pytest.raises(UsageError, match=r"of a stack of 17\.5 mm; at most 1000000 .* or more") as caught:
+        stack.regularize(spacing=spacing)
+    assert caught.value.argument == "spacing"
+    advised = float(str(caught.value).split("Use a spacing of ")[1].split()[0])
+    assert regular_grid(stack.geometry, (1, 1), np.ones(8, dtype=bool), advised).shape[0] <= 1_000_000
+
+
+def test_the_policy_stays_with_the_volume(irregular: Volume, tmp_path: Path) -> None:
+    policy = GeometryPolicy(gaps="keep")
+    assert irregular.policy == policy
+    regular = irregular.regularize()
+    assert regular.policy == policy
+    regular.to_zarr(tmp_path / "out.zarr")
+    record = json.loads((tmp_path / "out.zarr/zarr.json").read_text())["attributes"]["fastdicom"]
+    assert record["policy"] == policy.to_dict()
+    assert record["tolerance_mm"] == pytest.approx(max(0.01 * regular.spacing[0], 0.05))
+    assert fastdicom.load_volume(tmp_path / "out.zarr").policy == policy
+
+
 @pytest.mark.filterwarnings("ignore::fastdicom.errors.GeometryWarning")
 def test_wrong_usage_is_named(tmp_path: Path) -> None:
     volume = load(tmp_path, tilt_deg=10.0)
-    with pytest.raises(UsageError, match="spacing"):
-        volume.regularize(spacing=-1.0)
+    for spacing in (-1.0, 0, np.nan, np.inf, "2", [1.0, 2.0], 1j):
+        with pytest.raises(UsageError, match="spacing"):
+            volume.regularize(spacing=spacing)
     flat = write_series(tmp_path / "flat", SeriesSpec(slices=3, rows=4, columns=4, position=False))
     with pytest.raises(GeometryError, match="no positions"):
         fastdicom.load_volume(flat.folder).regularize()

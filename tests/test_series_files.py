@@ -262,7 +262,7 @@ def test_the_group_of_a_frame_comes_before_the_one_that_all_share(tmp_path: Path
 
     spec = SeriesSpec(slices=5, rows=4, columns=6, multi_frame="enhanced", slope=(1.0, 2.0, 3.0, 4.0, 5.0))
     series = write_series(tmp_path, spec)
-    (path,) = series.paths
+    (path,) = set(series.paths)
     dataset = pydicom.dcmread(path)
     shared, own = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence
     for keyword in ("PlanePositionSequence", "PixelValueTransformationSequence", "FrameContentSequence"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -610,6 +611,8 @@ def test_a_store_is_the_volume_again(pair: tuple[fastdicom.Volume, Path]) -> Non
     assert again.coordinates.keys() == volume.coordinates.keys()
     for name, values in volume.coordinates.items():
         np.testing.assert_array_equal(again.coordinates[name], values)
+    assert again.policy == volume.policy == volume.plan.policy == fastdicom.GeometryPolicy(gaps="fill")
+    assert again.fill_value == volume.fill_value == volume.plan.fill_value
     removed = {"sop_instance_uid", "acquisition_time", "content_time"}
     assert set(again.slices) == set(volume.slices) - removed
     for name, column in again.slices.items():
@@ -714,6 +717,50 @@ def test_to_zarr_of_lazy_and_stored_volumes(source: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal(again.array, stored.compute().array)
     assert dict(again.attrs) == dict(stored.attrs)
     assert again.slices.keys() == stored.slices.keys()
+
+
+@pytest.mark.parametrize("fill", [-1000.0, 0.0, 1.5, math.nan, math.inf, -math.inf])
+def test_policy_and_fill_value_go_through_stores(source: Path, tmp_path: Path, fill: float) -> None:
+    policy = fastdicom.GeometryPolicy(gaps="keep", tilt="raise", spacing_tolerance=0.25)
+    volume = replace(fastdicom.load_volume(source, policy=policy), fill_value=fill)
+    for volume_or_copy in (volume, volume.compute(), replace(volume, plan=None), pickle.loads(pickle.dumps(volume))):
+        place = tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr"
+        volume_or_copy.to_zarr(place)
+        record = json.loads((place / "zarr.json").read_text(), parse_constant=pytest.fail)["attributes"]["fastdicom"]
+        assert record["policy"] == policy.to_dict()
+        assert record["tolerance_mm"] == pytest.approx(0.25 * volume.spacing[0])
+        again = fastdicom.open_volume(place, chunks=(3, 5, 5))
+        assert again.policy == policy
+        np.testing.assert_equal(again.fill_value, fill)
+    again.to_zarr(tmp_path / "again.zarr")
+    again = fastdicom.load_volume(tmp_path / "again.zarr")
+    assert again.policy == policy
+    np.testing.assert_equal(again.fill_value, fill)
+
+
+@pytest.mark.parametrize(("slope", "air"), [(1.0, -1000.0), (None, 0.0)])
+def test_a_store_without_policy_and_fill_value_is_read(tmp_path: Path, slope: float | None, air: float) -> None:
+    """As an earlier version wrote a volume of its own."""
+    write_series(tmp_path / "in", replace(SPEC, slope=slope, intercept=None if slope is None else -1024.0))
+    fastdicom.write_zarr(tmp_path / "in", tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr")
+    group.attrs.put(
+        {"fastdicom": group.attrs["fastdicom"] | {"policy": None, "tolerance_mm": None, "fill_value": None}}
+    )
+    volume = fastdicom.load_volume(tmp_path / "a.zarr")
+    assert volume.policy is None
+    assert volume.fill_value == air
+    volume.to_zarr(tmp_path / "b.zarr")
+    record = zarr.open_group(tmp_path / "b.zarr").attrs["fastdicom"]
+    assert (record["policy"], record["fill_value"]) == (None, air)
+
+
+def test_a_store_with_a_setting_of_a_later_policy_is_read(source: Path, tmp_path: Path) -> None:
+    fastdicom.write_zarr(source, tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr")
+    record = group.attrs["fastdicom"]
+    group.attrs.put({"fastdicom": record | {"policy": record["policy"] | {"of_tomorrow": "x"}}})
+    assert fastdicom.load_volume(tmp_path / "a.zarr").policy == fastdicom.GeometryPolicy()
 
 
 def test_to_zarr_keeps_what_is_known_of_failures(damaged: Path, tmp_path: Path) -> None:

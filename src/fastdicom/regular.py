@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["RegularGrid", "regular_grid", "regularize"]
 
 SLAB_NBYTES = 1 << 25
+MOST_SLICES = 1_000_000
+"""Of a new grid: places, weights and tasks are made at once, and these many take some 100 MB. A micrometre apart, they
+are a metre."""
 EDGE = 1e-6
 """Voxels: places this close to the rim of a slice are on it (rounding)."""
 
@@ -40,6 +43,8 @@ class RegularGrid:
     """(Z, 2) pixels: old (row, column) = new (row, column) + shift."""
     slices: NDArray[np.int64]
     """Indices of the old slices that are used: those that exist."""
+    inside: NDArray[np.bool_]
+    """(Z,) False: past the last old slice, so that nothing is known of it."""
     shape: tuple[int, int, int]
     """(z, y, x) of the new volume."""
     affine: NDArray[np.float64]
@@ -50,29 +55,54 @@ def regularize(volume: Volume, *, spacing: float | None = None, fill_value: floa
     geometry = volume.geometry
     if not geometry.has_positions:
         raise GeometryError("This volume has no positions in the patient, so there is nothing to resample it by.")
-    if spacing is not None and not (np.isfinite(spacing) and spacing > 0):
-        raise UsageError(f"spacing={spacing!r} is no distance. Use millimetres above 0.", argument="spacing")
+    spacing = None if spacing is None else _checked_spacing(spacing)
     axis = volume.geometry_axis
     valid = np.asarray(volume.slices.get("valid", np.ones(volume.shape[: axis + 1], dtype=bool)))
     complete: NDArray[np.bool_] = np.asarray(valid.reshape(-1, valid.shape[-1]).all(axis=0))
     if spacing is None and geometry.uniform and not geometry.tilt_deg and complete.all():
         return volume
     grid = regular_grid(geometry, volume.shape[axis + 1 : axis + 3], complete, spacing)
-    fill = _fill_value(volume) if fill_value is None else fill_value
+    fill = volume.fill_value if fill_value is None else float(fill_value)
     n_slices = grid.shape[0]
     places = grid.affine[:3, 3] + np.arange(n_slices)[:, None] * grid.affine[:3, 0]
     normal = grid.affine[:3, 0] / np.linalg.norm(grid.affine[:3, 0])
     new = Geometry(grid.affine, places @ normal, places, True, 0.0, "resampled", 0.0)
-    was = f"tilted {geometry.tilt_deg:.2f} degrees" if geometry.tilt_deg else "not evenly spaced or not complete"
-    note = f"resampled linearly to {n_slices} slices {new.spacing[0]:.4f} mm apart; the slices were {was}"
     return replace(
         volume,
         array=_lazy(volume, grid, fill),
         geometry=new,
-        slices={"valid": np.ones((*volume.shape[:axis], n_slices), dtype=bool)},
-        notes=(*volume.notes, note),
+        slices={"valid": np.broadcast_to(grid.inside, (*volume.shape[:axis], n_slices)).copy()},
+        notes=(*volume.notes, _note(geometry, complete, grid, new.spacing[0])),
         plan=None,
+        fill_value=fill,
     )
+
+
+def _checked_spacing(spacing: Any) -> float:
+    try:
+        distance = 0.0 if isinstance(spacing, (str, bytes)) else float(spacing)
+    except (TypeError, ValueError):
+        distance = 0.0
+    if not (np.isfinite(distance) and distance > 0):
+        raise UsageError(f"spacing={spacing!r} is no distance. Use millimetres above 0.", argument="spacing")
+    return distance
+
+
+def _note(geometry: Geometry, complete: NDArray[np.bool_], grid: RegularGrid, spacing: float) -> str:
+    """What was done, and why the volume was not left as it is."""
+    was = []
+    if geometry.tilt_deg:
+        was.append(f"tilted {geometry.tilt_deg:.2f} degrees")
+    if not geometry.uniform:
+        was.append("not evenly spaced")
+    if not complete.all():
+        was.append(f"not complete ({int((~complete).sum())} of {len(complete)} are absent)")
+    if not was:
+        was.append(f"{geometry.spacing[0]:.4f} mm apart")
+    note = f"resampled linearly to {grid.shape[0]} slices {spacing:.4f} mm apart; the slices were {' and '.join(was)}"
+    if not grid.inside.all():
+        note += "; the last slice lies past the old ones and is filled"
+    return note
 
 
 def regular_grid(
@@ -87,7 +117,15 @@ def regular_grid(
     complete : (Z,) bool
         Slices that exist; those between are interpolated from them.
     spacing : float or None
-        Distance between the new slices, mm. None: the usual gap, stretched so that the last slice stays the last.
+        Distance between the new slices, mm: as many as reach the last old one, or the first place past it. None: the
+        usual gap, stretched so that the last slice stays the last.
+
+    Raises
+    ------
+    GeometryError
+        Fewer than two slices exist.
+    UsageError
+        `spacing` makes more than `MOST_SLICES`.
     """
     slices = np.flatnonzero(complete)
     if len(slices) < 2:
@@ -102,8 +140,10 @@ def regular_grid(
         count = max(2, round(extent / float(np.median(np.diff(along)))) + 1)
         spacing = extent / (count - 1)
     else:
-        count = int(np.floor(extent / spacing + EDGE)) + 1
-    new_along = np.minimum(np.arange(count) * spacing, extent)
+        count = _count_that_covers(extent, spacing)
+    new_along = np.arange(count) * spacing
+    inside = new_along <= extent + EDGE * spacing
+    new_along = np.minimum(new_along, extent)
     below = np.clip(np.searchsorted(along, new_along + EDGE * spacing, side="right") - 1, 0, len(along) - 2)
     fraction = np.clip((new_along - along[below]) / (along[below + 1] - along[below]), 0.0, 1.0)
     fraction[fraction < EDGE], fraction[fraction > 1 - EDGE] = 0.0, 1.0
@@ -118,11 +158,20 @@ def regular_grid(
     affine[:3, 0] = normal * spacing
     affine[:3, 3] = places[0] + down * first[0] + across * first[1]
     shape = (count, int(frame_shape[0]) + more[0], int(frame_shape[1]) + more[1])
-    return RegularGrid(below, fraction, shift, slices, shape, affine)
+    return RegularGrid(below, fraction, shift, slices, inside, shape, affine)
 
 
-def _fill_value(volume: Volume) -> float:
-    return float(volume.plan.fill_value) if volume.plan is not None else 0.0
+def _count_that_covers(extent: float, spacing: float) -> int:
+    """Slices from the first place to the last, or to the next past it, where `spacing` does not divide `extent`."""
+    steps = extent / spacing
+    if steps > MOST_SLICES - 1:
+        raise UsageError(
+            f"spacing={spacing!r} makes {steps:.3g} slices of a stack of {extent:.6g} mm; at most {MOST_SLICES} are "
+            f"made. Use a spacing of {1.01 * extent / (MOST_SLICES - 1):.3g} mm or more: spacing= is in millimetres.",
+            argument="spacing",
+            slices=steps,
+        )
+    return max(1, int(np.ceil(steps - EDGE))) + 1
 
 
 def _lazy(volume: Volume, grid: RegularGrid, fill: float) -> Any:
@@ -166,6 +215,7 @@ def _slab_of(grid: RegularGrid, start: int, stop: int, low: int) -> RegularGrid:
         source=grid.source[part] - low,
         fraction=grid.fraction[part],
         shift=grid.shift[part],
+        inside=grid.inside[part],
         shape=(stop - start, *grid.shape[1:]),
     )
 
@@ -176,7 +226,7 @@ def _resample(
     """The new slices of one slab, of one index of the extra dimensions."""
     old = block.reshape(block.shape[axis:])[used]
     out = np.full((*grid.shape, *old.shape[3:]), fill, dtype=dtype)
-    for k in range(grid.shape[0]):
+    for k in np.flatnonzero(grid.inside):
         below, fraction = int(grid.source[k]), float(grid.fraction[k])
         pairs = [(below, 1.0 - fraction), (below + 1, fraction)]
         mixed = sum(weight * old[index].astype(np.float64) for index, weight in pairs if weight > 0)

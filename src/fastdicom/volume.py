@@ -16,7 +16,7 @@ from fastdicom.catalog import CatalogEntry
 from fastdicom.errors import MissingDependencyError, UsageError
 from fastdicom.metadata import SeriesRecord, slice_columns
 from fastdicom.plan import VolumePlan
-from fastdicom.types import Geometry
+from fastdicom.types import Geometry, GeometryPolicy
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -47,6 +47,12 @@ class Volume:
         "HU", "BQML", "g/ml", ... or "" where the values are arbitrary.
     failures : tuple of Failure
         Frames that could not be read under ``errors="report"``.
+    policy : GeometryPolicy or None
+        What was done with repeated positions, gaps and tilt; kept by `regularize` and by Zarr stores. None: the volume
+        was put together by other means.
+    fill_value : float
+        Value of what no file holds: absent slices, and what lies outside of the old ones after `regularize`. Air for
+        Hounsfield units, where no Pixel Padding Value says otherwise; else 0.
     """
 
     array: Any
@@ -61,6 +67,8 @@ class Volume:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     plan: VolumePlan | None = field(default=None, repr=False)
+    policy: GeometryPolicy | None = None
+    fill_value: float = 0.0
 
     @classmethod
     def of(cls, entry: CatalogEntry, plan: VolumePlan, array: Any, failures: tuple[Failure, ...] = ()) -> Volume:
@@ -81,6 +89,8 @@ class Volume:
             failures=failures,
             notes=plan.notes,
             plan=plan,
+            policy=plan.policy,
+            fill_value=float(plan.fill_value),
         )
 
     @property
@@ -296,9 +306,12 @@ class Volume:
         Parameters
         ----------
         spacing : float, optional
-            mm between the new slices. None: the usual gap, stretched so that first and last slice stay where they are.
+            mm between the new slices, from the first old one on, as many as reach the last. Where `spacing` does not
+            divide the stack, the last slice lies past it: nothing is known there, so it is filled, its
+            ``slices["valid"]`` is False, and a note says so. None: the usual gap, stretched so that first and last
+            slice stay where they are.
         fill_value : float, optional
-            Value outside of the old slices. None: that of absent slices (air for CT).
+            Value outside of the old slices. None: that of absent slices, ``volume.fill_value`` (air for CT).
 
         Returns
         -------
@@ -309,6 +322,8 @@ class Volume:
         ------
         GeometryError
             The volume has no positions, or fewer than two slices.
+        UsageError
+            `spacing` is no distance, or so small that it makes more than a million slices.
         """
         from fastdicom.regular import regularize
 

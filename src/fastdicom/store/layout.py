@@ -124,7 +124,7 @@ def store_attributes(volume: Volume, fingerprint: str, grid: Grid, identifiers: 
     """Everything that OME-Zarr cannot say, under ``attributes["fastdicom"]``, as plain JSON values."""
     from fastdicom import __version__
 
-    geometry, policy = volume.geometry, volume.plan.policy if volume.plan else None
+    geometry, policy = volume.geometry, volume.policy
     keep = identifiers == "keep"
     texts = {name: column for name, column in volume.slices.items() if column.dtype.kind == "U"}
     attributes = {k: v for k, v in volume.attrs.items() if keep or k not in IDENTIFYING}
@@ -161,7 +161,8 @@ def store_attributes(volume: Volume, fingerprint: str, grid: Grid, identifiers: 
         },
         "policy": policy.to_dict() if policy else None,
         "tolerance_mm": spacing_tolerance(policy, geometry.spacing[0]) if policy else None,
-        "fill_value": volume.plan.fill_value if volume.plan else None,
+        # As Zarr itself writes those that JSON has no number for.
+        "fill_value": volume.fill_value if math.isfinite(volume.fill_value) else _name_of(volume.fill_value),
         "notes": list(volume.notes) if keep else [kept for note in volume.notes if (kept := _anonymous(note))],
         "identifiers": identifiers,
         "attributes": attributes,
@@ -185,6 +186,10 @@ def _anonymous(note: str) -> str:
 def numeric_columns(volume: Volume) -> dict[str, NDArray[Any]]:
     """Per-slice columns that are stored as arrays."""
     return {name: column for name, column in volume.slices.items() if column.dtype.kind in "biuf"}
+
+
+def _name_of(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _nulls(values: NDArray[np.float64]) -> list[Any]:

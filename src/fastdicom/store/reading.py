@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from fastdicom.errors import InvalidStoreError
 from fastdicom.metadata import SeriesRecord
+from fastdicom.planner import AIR_HU
 from fastdicom.store.layout import COMPLETE, SCHEMA_VERSION
 from fastdicom.store.reports import known_failures, note_of_failures
 from fastdicom.store.shards import ARRAY, missing_shards
-from fastdicom.types import Geometry
+from fastdicom.types import Geometry, GeometryPolicy
 from fastdicom.volume import Volume
 
 __all__ = ["is_store", "open_store"]
@@ -105,7 +107,24 @@ def open_store(source: Any, *, check_shards: bool = True) -> Volume:
         slices=slices,
         failures=failures,
         notes=tuple(notes),
+        policy=_policy_of(record),
+        fill_value=_fill_value_of(record),
     )
+
+
+def _policy_of(record: dict[str, Any]) -> GeometryPolicy | None:
+    stored = record.get("policy")
+    if stored is None:  # of a volume that had none
+        return None
+    known = {item.name for item in fields(GeometryPolicy)}
+    return GeometryPolicy(**{name: value for name, value in stored.items() if name in known})
+
+
+def _fill_value_of(record: dict[str, Any]) -> float:
+    value = record.get("fill_value")
+    if value is None:  # earlier versions knew it only of volumes read from DICOM files
+        return AIR_HU if record["units"] == "HU" else 0.0
+    return float(value)  # a number, or the name of one that JSON has not
 
 
 def _checked_array(group: Any, shown: str, check_shards: bool) -> Any:
