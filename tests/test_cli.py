@@ -414,6 +414,7 @@ class TestLevel:
         said = capsys.readouterr().err
         assert said.startswith("Error: ")
         assert "transfer syntax 1.2.840.10008.1.2.1 has none" in said
+        assert "(--level 0)" in said
         assert not out.exists()
 
     def test_more_levels_than_there_are(
@@ -438,12 +439,16 @@ class TestLevel:
         assert [path.name for path in tmp_path.glob("*.nii")] == ["b.nii"]
 
     def test_of_stores(self, compressed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """None is written at a lower resolution, and none is read at one: it has levels of its own."""
+        """One is written at a lower resolution, verified at it, continued; none is read at one: it has its own."""
         out = tmp_path / "out.zarr"
-        assert run(["convert", compressed, str(out), "--level", "1"]) == 2
-        assert "--level 1 is for NIfTI" in capsys.readouterr().err
-        assert not out.exists()
-        assert run(["convert", compressed, str(out)]) == 0
+        assert run(["convert", compressed, str(out), "--level", "1"]) == 0
+        wanted, found = fastdicom.load_volume(compressed, level=1), fastdicom.load_volume(out)
+        np.testing.assert_array_equal(found.array, wanted.array)
+        np.testing.assert_allclose(found.affine, wanted.affine)
+        assert run(["verify", str(out), compressed]) == 0
+        assert run(["convert", compressed, str(out), "--level", "1"]) == 0
+        assert run(["convert", compressed, str(out)]) == 1  # other settings
+        capsys.readouterr()
         for command in (["convert", "out.nii"], ["preview", "out.png"]):
             assert run([command[0], str(out), str(tmp_path / command[1]), "--level", "1"]) == 2
             assert "store has its own levels" in capsys.readouterr().err

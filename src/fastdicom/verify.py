@@ -127,7 +127,11 @@ def _plan_of(source: Any, series: SeriesArgument, window: Any, record: dict[str,
     policy = GeometryPolicy(**record["policy"]) if record["policy"] else None
     entry = entry_of(source, series=series, policy=policy)
     options = PlanOptions(
-        values=record["values"], window=window, dtype=record["dtype"], ignore_errors=bool(record["failures"])
+        values=record["values"],
+        window=window,
+        dtype=record["dtype"],
+        ignore_errors=bool(record["failures"]),
+        level=record.get("level", 0),
     )
     return make_plan(entry, options)
 

@@ -90,11 +90,6 @@ def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int
         write_zarr,
     )
 
-    if options["level"]:
-        raise UsageError(
-            f"--level {options['level']} is for NIfTI: a Zarr store is written in full resolution. Name the output "
-            ".nii.gz, or write fastdicom.open_volume(source, level=...).to_zarr(store) in Python."
-        )
     policy = policy_of(options["gaps"], options["duplicates"], options["tilt"])
     running = {
         "scheduler": parse_scheduler(options["scheduler"]), "workers": options["workers"], "progress": not as_json
@@ -104,6 +99,7 @@ def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int
         "window": parse_window(options["window"]),
         "dtype": _dtype(options["dtype"]),
         "decoder": options["decoder"],
+        "level": options["level"],
         "chunks": parse_sizes(options["chunks"], "--chunks"),
         "shards": parse_sizes(options["shards"], "--shards"),
         "identifiers": options["identifiers"],

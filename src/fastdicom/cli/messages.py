@@ -18,6 +18,7 @@ _PYTHON_TO_OPTIONS = (
     (re.compile(r"\bfastdicom\.scan\(source\)\.skipped lists them all"), "'fastdicom scan --verbose' lists them all"),
     (re.compile(r"\bpolicy=GeometryPolicy\((\w+)=(['\"])([\w-]+)\2\)"), r"--\1 \3"),
     (re.compile(r"\b(duplicates|gaps|tilt|values|errors|decoder|identifiers)=(['\"])([\w-]+)\2"), r"--\1 \3"),
+    (re.compile(r"\blevel=(\d+)\b"), r"--level \1"),
     (re.compile(r"\boverwrite=True\b"), "--overwrite"),
     (re.compile(r", a SeriesInstanceUID or a function\b"), " or a SeriesInstanceUID"),
     (

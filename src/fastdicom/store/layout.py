@@ -139,6 +139,7 @@ def store_attributes(volume: Volume, fingerprint: str, grid: Grid, identifiers: 
         "chunks": list(grid.chunks),
         "shards": list(grid.shards),
         "values": volume.values,
+        "level": volume.plan.level if volume.plan else 0,
         "units": volume.units,
         "modality": volume.modality,
         "series_number": volume.series.series_number,

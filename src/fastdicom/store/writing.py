@@ -86,6 +86,7 @@ def write_zarr(
     dtype: DTypeLike | None = None,
     policy: GeometryPolicy | None = None,
     decoder: str = "auto",
+    level: int = 0,
     chunks: tuple[int, ...] | None = None,
     shards: tuple[int, ...] | None = None,
     identifiers: str = "remove",
@@ -116,7 +117,7 @@ def write_zarr(
         "report": frames that cannot be read are filled and listed; volumes that cannot be written are listed.
     overwrite : bool
         Replace a store that fastdicom wrote from another input or with other settings.
-    series, values, window, dtype, policy, decoder, scheduler, workers, progress
+    series, values, window, dtype, policy, decoder, level, scheduler, workers, progress
         As in `load_volume`.
 
     Returns
@@ -145,7 +146,7 @@ def write_zarr(
     target = target_of(store, settings.scheduler)
     refuse_store_as_source(source)
     entries = _entries(source, series, policy, settings)
-    options = PlanOptions(values, window, dtype, decoder, ignore_errors=settings.report_errors)
+    options = PlanOptions(values, window, dtype, decoder, ignore_errors=settings.report_errors, level=level)
     if len(entries) == 1:
         return WriteReport((_write_entry(entries[0], target, options, settings),))
     refuse_inside_a_store(target, itself=True)
