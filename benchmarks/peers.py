@@ -383,6 +383,21 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def brief_table(report: dict[str, Any]) -> str:
+    """Markdown for the README: milliseconds of the libraries."""
+    names = [name for name in PEERS if name not in NO_PEERS[1:]]
+    names = [name for name in names if any(name in s["rows"] for s in report["syntaxes"].values())]
+    lines = ["| ms to load | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    for summary in report["syntaxes"].values():
+        cells = []
+        for name in names:
+            row = summary["rows"].get(name, {})
+            good = "median_ms" in row and row["correct"]
+            cells.append(f"{row['median_ms']:,.0f}" if good else "wrong values" if "median_ms" in row else "cannot")
+        lines.append(f"| {summary['label']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def notes(report: dict[str, Any]) -> str:
     about = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
@@ -403,7 +418,12 @@ def write_outputs(report: dict[str, Any], docs: Path, readme: Path) -> None:
     page = readme.read_text()
     if begin in page and end in page:
         head, rest = page.split(begin, 1)
-        readme.write_text(f"{head}{begin}\n{table(report)}\n\n{notes(report)}\n{end}{rest.split(end, 1)[1]}")
+        about = (
+            f"{report['slices']} CT slices of {report['size']} x {report['size']}, {report['machine']['cores']} cores; "
+            f"median of {report['runs']} runs, second load of each\nprocess. [How it was measured, with the limits]"
+            "(docs/benchmarks.md); `python benchmarks/peers.py` measures your machine."
+        )
+        readme.write_text(f"{head}{begin}\n{brief_table(report)}\n\n{about}\n{end}{rest.split(end, 1)[1]}")
 
 
 def plot(report: dict[str, Any], path: Path) -> None:

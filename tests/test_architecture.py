@@ -18,7 +18,7 @@ ORDER = (
     # decide
     "series", "progress", "execution", "cache", "catalog", "selection", "quantities", "plan",
     # produce
-    "frames", "codecs", "kernels", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
+    "kernels", "frames", "codecs", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
     "region", "stats", "runs",
     "blocks", "prepare", "processes", "process_worker",
     # deliver

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -470,3 +471,94 @@ def test_a_start_marker_inside_of_a_stream_is_no_frame(tmp_path: Path) -> None:
 
 
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+
+
+def _spiff(entries: tuple[bytes, ...] = ()) -> bytes:
+    """A SPIFF header up to the start marker that is repeated behind it (T.84 F.2)."""
+    header = b"\xff\xd8\xff\xe8\0\x20SPIFF\0" + b"\1" * 24
+    for entry in entries:
+        header += b"\xff\xe8" + struct.pack(">H", 2 + len(entry)) + entry
+    return header + b"\xff\xe8\0\x08\0\0\0\x01"
+
+
+STREAM = b"\xff\xd8\xff\xf7" + b"z" * 90 + b"\xff\xd9"
+DIRECTORIES = [(), (b"\0\0\0\2" + b"t" * 12,), (b"\0\0\0\2" + b"t" * 12, b"\0\0\0\3" + b"u" * 500)]
+
+
+@pytest.mark.parametrize("entries", DIRECTORIES)
+@given(frames=st.lists(st.booleans(), min_size=1, max_size=6), more=st.integers(0, 2))
+def test_only_a_whole_spiff_header_is_continued_by_a_start_marker(
+    entries: tuple[bytes, ...], frames: list[bool], more: int
+) -> None:
+    """Each frame in one fragment, or in two of which the first is its SPIFF header; Number of Frames right or too low.
+
+    A frame that is there must come, or an error: never be taken for the rest of the one before.
+    """
+    split = [[_spiff(entries), STREAM] if apart else [_spiff(entries) + STREAM] for apart in frames]
+    reader, location = _sequence(split, table="empty")
+    fmt = PixelFormat(JPEG_LS, 8, 8)
+    assert _read_all(reader, location, fmt) == [b"".join(f) for f in split]
+    low = replace(location, number_of_frames=location.number_of_frames - more)
+    if more and low.number_of_frames > 0:
+        with pytest.raises(PixelDataError, match="cannot be matched"):
+            index_frames(reader, low, fmt, path="x.dcm")
+    # A table that skips a frame, and the short way of a file with one.
+    if len(frames) > 1:
+        assert low.number_of_frames > 1 or read_only_frame(reader, replace(location, number_of_frames=1)) is None
+        body = b"".join(ITEM + struct.pack("<I", len(f)) + f for f in itertools.chain(*split))
+        last = sum(8 + len(f) for f in itertools.chain(*split[:-1]))
+        table = ITEM + struct.pack("<I2I", 8, 0, last)
+        skipping = MemoryReader(table + body + DELIMITER)
+        index = index_frames(skipping, PixelLocation(0, -1, 2), fmt)
+        if len(frames) == 2:
+            assert bytes(read_encapsulated(skipping, index, 0)) == b"".join(split[0])
+        else:
+            with pytest.raises(PixelDataError, match=f"Frame 0 consists of {len(frames) - 1} code streams"):
+                read_encapsulated(skipping, index, 0)
+
+
+def test_a_file_cut_behind_a_spiff_header_has_no_frame_of_it() -> None:
+    whole, location = _sequence([[_spiff(), STREAM], [_spiff(), STREAM]], table="empty")
+    cut = MemoryReader(whole.data[: whole.data.rfind(STREAM) + 40])
+    index = index_frames(cut, location, PixelFormat(JPEG_LS, 8, 8))
+    assert bytes(read_encapsulated(cut, index, 0)) == _spiff() + STREAM
+    with pytest.raises(PixelDataError, match="Frame 1 is not complete"):
+        read_encapsulated(cut, index, 1)
+
+
+@pytest.mark.parametrize(
+    ("uid", "start", "end"),
+    [
+        (JPEG, b"\xff\xd8\xff\xc3", b"\xff\xd9"),
+        ("1.2.840.10008.1.2.4.90", b"\xff\x4f\xff\x51", b"\xff\xd9\0"),
+        ("1.2.840.10008.1.2.4.201", b"\xff\x4f\xff\x51", b"\xff\xd9"),
+        ("1.2.840.10008.1.2.4.110", b"\xff\x0a", b""),
+        (RLE, struct.pack("<16I", 1, 64, *([0] * 14)), b""),
+    ],
+    ids=["JPEG", "JPEG 2000", "HTJ2K", "JPEG XL", "RLE"],
+)
+@given(parts=st.lists(st.integers(1, 3), min_size=2, max_size=5))
+def test_as_many_fragments_as_frames_are_no_frames_where_one_continues_another(
+    uid: str, start: bytes, end: bytes, parts: list[int]
+) -> None:
+    """Number of Frames is the number of fragments by chance, though a frame has several of them."""
+    frames = [[start + b"a" * 70, *([b"b" * 70] * (count - 1))] for count in parts]
+    for frame in frames:
+        frame[-1] += end
+    reader, location = _sequence(frames, table="empty")
+    fmt = PixelFormat(uid, 8, 8)
+    assert _read_all(reader, location, fmt) == [b"".join(f) for f in frames]
+    lying = replace(location, number_of_frames=sum(parts))
+    if max(parts) > 1:
+        with pytest.raises(PixelDataError, match=f"{sum(parts)} frames in {sum(parts)} fragments.*cannot be matched"):
+            index_frames(reader, lying, fmt, path="x.dcm")
+
+
+@pytest.mark.parametrize("damaged", range(3))
+def test_one_damaged_start_costs_only_its_frame(damaged: int) -> None:
+    """Each other frame is still where pydicom finds it: a fragment after a stream that has ended is a new frame."""
+    frames = [b"\xff\xd8\xff\xc3" + bytes([i + 1]) * 90 + b"\xff\xd9" for i in range(3)]
+    frames[damaged] = bytes(8) + frames[damaged][8:]
+    reader, location = _sequence([[f] for f in frames], table="empty")
+    found = _read_all(reader, location, PixelFormat(JPEG, 8, 8))
+    assert found == frames == list(generate_frames(reader.data[PREFIX:], number_of_frames=3))

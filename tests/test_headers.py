@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -419,3 +421,89 @@ def test_eight_processes_on_an_empty_cache(tmp_path: Path) -> None:
             out, err = process.communicate(timeout=300)
             assert process.returncode == 0, err[-2000:]
             assert out.split()[0] == "20"
+
+
+@pytest.mark.parametrize("vr", [b"CS", b"PN", b"DS", b"IS", b"LO"])
+def test_a_character_set_that_is_no_code_string(vr: bytes, tmp_path: Path) -> None:
+    content = with_inserted(encoded(data_set()), 0x0008_0060, explicit(0x0008_0005, vr, b"ISO_IR 100"))
+    table = read_both([ref_of(tmp_path, content)])
+    if vr == b"CS":
+        assert table["reader"].tolist() == [READER_WALK]
+
+
+@pytest.mark.parametrize("vr", [b"SQ", b"OB", b"LO"])
+def test_empty_per_frame_groups_of_any_representation(vr: bytes, tmp_path: Path) -> None:
+    content = with_inserted(encoded(data_set()), 0x7FE0_0010, explicit(0x5200_9230, vr, b""))
+    read_both([ref_of(tmp_path, content)])
+
+
+def test_a_number_of_frames_far_beyond_the_pixel_data_makes_no_rows(tmp_path: Path) -> None:
+    """A row takes some 900 bytes: a count that a few bad digits make up must not take the memory of its rows."""
+    ds = data_set()
+    ds.Rows = ds.Columns = 512
+    ds.BitsAllocated, ds.SamplesPerPixel = 16, 1
+    ds.NumberOfFrames = 300_000
+    content = encoded(ds)
+    path = tmp_path / "sparse"
+    path.write_bytes(content)
+    os.truncate(path, 40 << 20)
+    content_size = path.stat().st_size
+    table = read_headers([FileRef(str(path), content_size, 0)])
+    assert len(table) <= 1024
+
+
+def test_text_of_sets_that_are_switched_with_escapes(tmp_path: Path) -> None:
+    ds = data_set()
+    ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    ds.SeriesDescription = "胸部 CT"
+    content = encoded(ds)
+    table = read_both([ref_of(tmp_path, content)])
+    expected = pydicom.dcmread(io.BytesIO(content), force=True).SeriesDescription
+    assert table.text("series_description", 0) == expected == "胸部 CT"
+
+
+def test_a_dicomdir_among_the_files_is_no_damage(tmp_path: Path) -> None:
+    from pydicom.data import get_testdata_file
+
+    path = str(get_testdata_file("DICOMDIR"))
+    table = read_both([FileRef(path, Path(path).stat().st_size)])
+    assert [(item.kind, "DICOMDIR" in item.reason) for item in table.skipped] == [("no-pixels", True)]
+
+
+@pytest.mark.parametrize("vr", ["SS", "US", "UN", "IS"])
+@pytest.mark.parametrize("block", [0x10, 0x11])
+def test_both_readers_see_ge_raw_data_types(vr: str, block: int, tmp_path: Path) -> None:
+    dataset = data_set()
+    dataset.Modality = "MR"
+    dataset.add_new((0x0043, block), "LO", "GEMS_PARM_01")
+    dataset.add_new((0x0043, block << 8 | 0x2F), vr, {"UN": b"\2\0", "IS": "2"}.get(vr, 2))
+    table = read_both([ref_of(tmp_path, encoded(dataset))])
+    if vr != "IS":
+        assert table["ge_raw_data_type"].tolist() == [2]
+        assert table["complex_image_component"].tolist() == [b"REAL"]
+
+
+@pytest.mark.parametrize("count", [None, "1", "3"])
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.4"])
+@pytest.mark.parametrize("origin", [["1", "2", "3"], ["1", "2"], ["x", "2", "3"], None])
+def test_both_readers_place_tomograms_alike(
+    count: str | None, sop_class: str, origin: list[str] | None, tmp_path: Path
+) -> None:
+    dataset = data_set()
+    frames = int(count or 1)
+    dataset.SOPClassUID, dataset.ImageType = sop_class, ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
+    dataset.SliceVector, dataset.SliceThickness = list(range(1, frames + 1)), "4"
+    detector = pydicom.Dataset()
+    detector.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    if origin is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            detector.add(pydicom.DataElement(0x0020_0032, "DS", "\\".join(origin), already_converted=True))
+    dataset.DetectorInformationSequence = [detector]
+    if count is not None:
+        dataset.NumberOfFrames = count
+    dataset.PixelData = dataset.PixelData * frames
+    table = read_both([ref_of(tmp_path, encoded(dataset))])
+    assert len(table) == frames
+    if count == "3" and sop_class.endswith("20") and origin == ["1", "2", "3"]:
+        assert table["image_position"].tolist() == [[1, 2, 3], [1, 2, 7], [1, 2, 11]]

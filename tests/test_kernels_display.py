@@ -315,7 +315,7 @@ def cube() -> np.ndarray:
 
 
 class TestColour:
-    def test_ybr_full_equals_pydicom_but_for_halves(self, cube: np.ndarray) -> None:
+    def test_ybr_full_equals_pydicom(self, cube: np.ndarray) -> None:
         out = np.empty_like(cube)
         kernels.ybr_full_to_rgb(cube, out)
         differing = 0
@@ -326,7 +326,8 @@ class TestColour:
             for cb, cr, component in where:
                 assert component == 1
                 assert abs(int(out[y, cb, cr, 1]) - int(expected[cb, cr, 1])) == 1
-        assert differing <= 28
+        assert differing <= 28  # without fused multiply-adds pydicom decides these exact halves the other way
+        np.testing.assert_array_equal(out[19:47, 78, 178, 1], np.arange(28))  # with them, on any machine
 
     def test_ybr_full_is_exact(self, cube: np.ndarray) -> None:
         y, half = 120, Fraction(1, 2)

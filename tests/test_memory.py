@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from fastdicom.testing import SeriesSpec, write_series
 
@@ -86,6 +87,57 @@ def test_threads(tmp_path: Path, syntax: str, changes: dict[str, Any], options: 
     allowance = 40 + 2 * WORKERS * 2 * FRAME / MIB
     assert found["volume"] <= found["grown"] + 1
     assert found["grown"] <= found["volume"] + allowance, found
+
+
+MAPPED = Dataset()
+MAPPED.RealWorldValueFirstValueMapped, MAPPED.RealWorldValueLastValueMapped = 0, 4000
+MAPPED.RealWorldValueSlope, MAPPED.RealWorldValueIntercept, MAPPED.LUTLabel = 0.5, 1.0, "x"
+MAPPED.MeasurementUnitsCodeSequence = [Dataset()]
+MAPPED.MeasurementUnitsCodeSequence[0].CodeValue = "g/ml"
+WIDE: dict[str, Any] = {"bits_allocated": 32, "bits_stored": 32}
+FLOAT: dict[str, Any] = {"pixel_keyword": "FloatPixelData", "bits_allocated": 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"extra": {"RealWorldValueMappingSequence": [MAPPED]}}, {"values": "real_world"}),
+        ({"slope": 0.5}, {"dtype": "int32"}),
+        ({"slope": 0.5, **WIDE}, {"dtype": "int32"}),
+        ({"slope": 0.5, **FLOAT}, {"dtype": "int32"}),
+        (WIDE, {"values": "display"}),
+        (FLOAT, {"values": "display"}),
+        (FLOAT, {"values": "display", "window": "auto"}),
+        (WIDE, {"values": "display", "window": "auto"}),
+    ],
+    ids=[
+        "a mapped range",
+        "fractions into integers",
+        "32 bits into integers",
+        "floats into integers",
+        "32 bits shown",
+        "floats shown",
+        "floats in an automatic window",
+        "32 bits in an automatic window",
+    ],
+)
+def test_large_frames(tmp_path: Path, changes: dict[str, Any], options: dict[str, Any]) -> None:
+    """Two frames for each worker: what takes more of each pixel than that is done some rows at a time."""
+    spec = replace(SeriesSpec(slices=4, rows=2600, columns=2600), **changes)
+    found = measured(tmp_path, spec, workers=WORKERS, **options)
+    frame = 2600 * 2600 * 4 / MIB
+    assert found["volume"] <= found["grown"] + 1
+    assert found["grown"] <= found["volume"] + 40 + 2 * WORKERS * frame, found
+
+
+def test_a_deflated_stream(tmp_path: Path) -> None:
+    """Its frames cannot be gone to, and still the stream is not kept."""
+    spec = SeriesSpec(
+        slices=240, rows=512, columns=512, transfer_syntax_uid="1.2.840.10008.1.2.1.99", multi_frame="enhanced",
+        modality="MR",
+    )  # fmt: skip
+    found = measured(tmp_path, spec, workers=WORKERS)
+    assert found["grown"] <= found["volume"] + 40 + 2 * WORKERS * FRAME / MIB, found
 
 
 def test_processes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from fastdicom.errors import ValuesError
-from fastdicom.quantities import philips_scaling, real_world_values, suv_factor
+from fastdicom.quantities import philips_scaling, real_world_values, suv_basis, suv_factor
 
 DATA = Path(os.environ.get("FASTDICOM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -150,6 +150,15 @@ class TestSuv:
             ({"RadiopharmaceuticalInformationSequence": [drug(), drug()]}, "2 items"),
             ({"RadiopharmaceuticalInformationSequence": [drug(RadionuclideTotalDose=None)]}, "Dose .* absent"),
             ({"RadiopharmaceuticalInformationSequence": [drug(RadionuclideTotalDose="nan")]}, "Dose"),
+            ({"RadiopharmaceuticalInformationSequence": [drug(RadionuclideTotalDose=370)]}, "370 Bq .* in MBq.* 1e6"),
+            ({"RadiopharmaceuticalInformationSequence": [drug(RadionuclideTotalDose=10_000)]}, "10000 Bq for 75 kg"),
+            (
+                {
+                    "PatientWeight": "0.025",
+                    "RadiopharmaceuticalInformationSequence": [drug(RadionuclideTotalDose=7.4)],
+                },
+                "7.4 Bq for 0.025 kg",
+            ),
             ({"RadiopharmaceuticalInformationSequence": [drug(RadionuclideHalfLife=-1)]}, "Half Life .* is -1"),
             ({"RadiopharmaceuticalInformationSequence": [drug(RadiopharmaceuticalStartTime="25")]}, "Start Time"),
             ({"RadiopharmaceuticalInformationSequence": [drug(RadionuclideHalfLife=282_240)]}, "day of injection"),
@@ -169,6 +178,20 @@ class TestSuv:
     def test_refusals_say_why(self, changes: dict[str, Any], reason: str) -> None:
         with pytest.raises(ValuesError, match=rf"SUV cannot be computed.*{reason}.*values='modality'"):
             suv_factor(pet(**changes))
+
+    def test_small_doses_of_small_animals(self) -> None:
+        item = drug(RadionuclideTotalDose=90_000)
+        attributes = pet(PatientWeight="0.025", RadiopharmaceuticalInformationSequence=[item])
+        assert suv_factor(attributes)[0] == pytest.approx(expected(0.025, 90_000))
+
+    def test_what_a_series_shares(self) -> None:
+        start = {"RadiopharmaceuticalInformationSequence": [drug(RadiopharmaceuticalStartTime="110000")]}
+        for change in ({"PatientWeight": "70"}, {"SeriesTime": "125900"}, {"DecayCorrection": "ADMIN"}, start):
+            assert suv_basis(pet(**change)) != suv_basis(pet())
+        assert suv_basis(pet(AcquisitionTime="140000")) == suv_basis(pet())
+        assert suv_basis(pet(Units="GML", PatientWeight="1")) == suv_basis(pet(Units="GML"))
+        direct = {"Units": "CNTS", (0x7053, 0x1000): 0.000251}
+        assert suv_basis({**direct, "PatientWeight": 1}) == suv_basis(direct)
 
     def test_the_description_does_not_tell_the_weight(self) -> None:
         assert "73.5" not in suv_factor(pet(PatientWeight="73.5"))[1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
+import mmap
 import os
 import pickle
+import shutil
 import struct
 import threading
 import zipfile
@@ -26,7 +29,7 @@ from pydicom.fileset import FileSet
 import fastdicom
 from fastdicom.errors import SourceError, SourceNotFoundError, UsageError
 from fastdicom.headers import READER_WALK, HeaderTable, read_headers
-from fastdicom.sources import discover, open_reader
+from fastdicom.sources import LocalReader, discover, open_reader
 from fastdicom.testing import SeriesSpec, WrittenSeries, write_series
 from fastdicom.types import ByteReader, FileRef
 
@@ -206,6 +209,72 @@ def test_a_source_that_cannot_be_one(source: Any) -> None:
         discover(source)
 
 
+def test_a_list_goes_on_after_what_is_not_there(series: WrittenSeries, tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    bad = [tmp_path / "gone", tmp_path / "self", f"{tmp_path}/gone*", "memory://no/such/file", "nope://x/y"]
+    catalog = fastdicom.scan([*bad, *series.files])
+    assert len(catalog) == 1
+    assert [item.kind for item in catalog.skipped] == ["missing", "unreadable", "missing", "missing", "unreadable"]
+    assert [Path(item.path).name for item in catalog.skipped[:2]] == ["gone", "self"]
+    assert catalog.n_files == len(bad) + len(series.files)
+    for source in bad:  # where there is nothing else, it is what went wrong
+        with pytest.raises(SourceError):
+            discover(source)
+        with pytest.raises(SourceError):
+            discover([source])
+
+
+def test_a_link_to_itself_is_not_called_absent(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    with pytest.raises(SourceError, match="leads back to itself") as caught:
+        discover(tmp_path / "self")
+    assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_file_in_a_folder_that_cannot_be_entered(
+    series: WrittenSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat
+
+    def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    _, skipped = discover([tmp_path / "closed", *series.files])
+    assert [(Path(item.path).name, item.kind) for item in skipped] == [("closed", "unreadable")]
+    with pytest.raises(SourceError, match="cannot be entered"):
+        discover(tmp_path / "closed")
+
+
+def test_copies_on_a_disk_that_fails_do_not_end_the_scan(
+    series: WrittenSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        shutil.copy(series.files[0], tmp_path / name)
+
+    def read_at(*_: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(LocalReader, "read_at", read_at)
+    catalog = fastdicom.scan(tmp_path)
+    assert catalog.skipped == ()  # what cannot be compared is no copy
+    assert catalog.n_files == 2
+
+
+def test_names_that_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("~nobody.has.this.name", "~root", "home/a"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert [os.path.relpath(name) for name in names(sorted(os.listdir()))] == ["home/a", *sorted(os.listdir())[1:]]
+    assert names("~/a") == names("~") == [str(tmp_path / "home" / "a")]
+    with pytest.raises(SourceNotFoundError, match="~nosuchuser/x"):
+        discover("~nosuchuser/x")
+
+
 # DICOMDIR
 
 
@@ -278,14 +347,85 @@ def test_dicomdir_with_a_file_that_is_gone(series: WrittenSeries, tmp_path: Path
     assert [item.kind for item in skipped] == ["missing"]
 
 
-def test_damaged_dicomdir(series: WrittenSeries, tmp_path: Path) -> None:
-    write_medium(tmp_path, series.datasets[:1])
+def bytes_of_medium(
+    ids: list[list[str]], *, in_use: list[int] | None = None, undefined_length: bool = False, explicit: bool = True
+) -> bytes:
+    content = pydicom.Dataset()
+    content.DirectoryRecordSequence = records = pydicom.Sequence()
+    content["DirectoryRecordSequence"].is_undefined_length = undefined_length
+    for k, file_id in enumerate(ids):
+        record = pydicom.Dataset()
+        record.RecordInUseFlag = 0xFFFF if in_use is None else in_use[k]
+        record.DirectoryRecordType = "IMAGE"
+        with pydicom.config.disable_value_validation():
+            record.ReferencedFileID = file_id
+        records.append(record)
+    content.file_meta = pydicom.dataset.FileMetaDataset()
+    content.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    content.file_meta.MediaStorageSOPInstanceUID = "1.2"
+    content.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1" if explicit else "1.2.840.10008.1.2"
+    buffer = io.BytesIO()
+    with pydicom.config.disable_value_validation():
+        content.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+@pytest.mark.parametrize("undefined_length", [True, False])
+def test_a_dicomdir_that_ends_early_is_an_error_wherever_it_ends(
+    tmp_path: Path, undefined_length: bool, explicit: bool
+) -> None:
     path = tmp_path / "DICOMDIR"
-    content = path.read_bytes()
-    at = content.index(b"\x04\x00\x20\x12SQ")
-    path.write_bytes(content[: at + 40] + b"\xff" * 40)
-    files, skipped = discover(path)
-    assert len(files) + len(skipped) <= 1
+    wanted = ["A", "B", "C"]
+    for name in wanted:
+        (tmp_path / name).touch()
+    content = bytes_of_medium([[name] for name in wanted], undefined_length=undefined_length, explicit=explicit)
+    path.write_bytes(content)
+    assert [Path(name).name for name in names(path)] == wanted
+    for nbytes in range(400, len(content)):  # behind its class, which tells what it is
+        path.write_bytes(content[:nbytes])
+        with pytest.raises(SourceError, match=r"damaged DICOMDIR.*its folder"):
+            discover(path)
+    (tmp_path / "good").touch()
+    files, skipped = discover([path, tmp_path / "good"])
+    assert [Path(ref.locator).name for ref in files] == ["good"]
+    assert [(item.path, item.kind) for item in skipped] == [(str(path), "unreadable")]
+
+
+def test_a_record_that_claims_more_than_there_is(tmp_path: Path) -> None:
+    (tmp_path / "A").touch()
+    content = bytearray(bytes_of_medium([["A"], ["B"]]))
+    at = content.rindex(b"\xfe\xff\x00\xe0") + 4
+    content[at : at + 4] = struct.pack("<I", struct.unpack_from("<I", content, at)[0] + 8)
+    (tmp_path / "DICOMDIR").write_bytes(content)
+    with pytest.raises(SourceError, match="last of its records"):
+        discover(tmp_path / "DICOMDIR")
+
+
+def test_records_that_are_not_in_use_are_ignored(tmp_path: Path) -> None:
+    (tmp_path / "A").touch()
+    (tmp_path / "DICOMDIR").write_bytes(bytes_of_medium([["A"], ["GONE"]], in_use=[0xFFFF, 0]))
+    files, skipped = discover(tmp_path / "DICOMDIR")
+    assert [Path(ref.locator).name for ref in files] == ["A"]
+    assert skipped == []
+
+
+def test_a_dicomdir_without_a_folder_says_so() -> None:
+    content = bytes_of_medium([["A"]])
+    with pytest.raises(SourceError, match=r"is a DICOMDIR, .* Pass its path"):
+        fastdicom.scan(io.BytesIO(content))
+    _, skipped = discover([io.BytesIO(content), io.BytesIO(b"other")])
+    assert [item.kind for item in skipped] == ["unreadable"]
+
+
+def test_a_dicomdir_at_a_url_names_files_beside_it(series: WrittenSeries) -> None:
+    file_system = fsspec.filesystem("memory")
+    file_system.pipe_file("/medium/IMG/A", Path(series.files[0]).read_bytes())
+    file_system.pipe_file("/secret", Path(series.files[1]).read_bytes())
+    file_system.pipe_file("/medium/DICOMDIR", bytes_of_medium([["IMG", "A"], ["..", "secret"], ["GONE"]]))
+    catalog = fastdicom.scan("memory://medium/DICOMDIR")
+    assert [entry.paths for entry in catalog] == [["memory://medium/IMG/A"]]
+    assert sorted(item.kind for item in catalog.skipped) == ["missing", "unreadable"]
 
 
 # Zip archives
@@ -394,9 +534,69 @@ def test_zip_directory_that_lies_about_sizes(series: WrittenSeries, tmp_path: Pa
 @pytest.mark.parametrize("cut", [40, 200, -30, -1])
 def test_damaged_zip(archive: Path, cut: int) -> None:
     archive.write_bytes(archive.read_bytes()[:cut])
-    files, skipped = discover(archive)
-    table = read_headers(files)
-    assert len(table) + len(table.skipped) + len(skipped) == max(len(files), 1)
+    with pytest.raises(SourceError, match="damaged zip archive"):
+        discover(archive)
+    (archive.parent / "good").touch()
+    files, skipped = discover([archive, archive.parent / "good"])
+    assert [Path(ref.locator).name for ref in files] == ["good"]
+    assert [item.kind for item in skipped] == ["unreadable"]
+
+
+def test_members_that_hide_one_another_are_reported(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "zip", "w") as file:
+        file.writestr("a", b"1")
+        for content in (b"22", b"333"):
+            with pytest.warns(UserWarning, match="Duplicate"):
+                file.writestr("a", content)
+    ((ref,), skipped) = discover(tmp_path / "zip")
+    with open_reader(ref.locator) as reader:
+        assert reader.read_at(0, 10) == b"333"  # which unpacking would leave
+    assert [item.reason for item in skipped] == ["another member of this name follows it in the archive"] * 2
+
+
+def test_an_empty_archive_is_accounted_for(tmp_path: Path) -> None:
+    catalog = fastdicom.scan(zip_of(tmp_path / "zip", {}, zipfile.ZIP_STORED))
+    assert catalog.n_files == 1
+    assert catalog.skipped[0].reason == "an empty zip archive"
+
+
+def test_a_member_whose_name_ends_in_a_colon(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "zip", {"a:": b"1", "b": b"2"}, zipfile.ZIP_STORED)
+    files, skipped = discover(path)
+    assert [ref.locator for ref in files] == [f"zip://b::{path}"]
+    assert "colon" in skipped[0].reason
+
+
+def test_a_member_whose_name_is_not_what_its_flag_says(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "zip", {"a\u00e9": b"1", "b": b"2"}, zipfile.ZIP_STORED)
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xe9\xff"))
+    files, skipped = discover(path)
+    assert skipped == []
+    contents = []
+    for ref in files:
+        with open_reader(ref.locator) as reader:
+            contents.append(reader.read_at(0, 10))
+    assert sorted(contents) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("", ["a", "st/1", "st/2", "st/sub/3", "stx/4"]),
+        ("st", ["st/1", "st/2", "st/sub/3"]),
+        ("st/", ["st/1", "st/2", "st/sub/3"]),
+        ("st/*", ["st/1", "st/2"]),
+        ("**/3", ["st/sub/3"]),
+        ("st/1", ["st/1"]),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_url_of_a_folder_in_an_archive(tmp_path: Path, place: str, expected: list[str], scheme: str) -> None:
+    contents = dict.fromkeys(("a", "st/1", "st/2", "st/sub/3", "stx/4"), b"")
+    path = zip_of(tmp_path / "zip", contents, zipfile.ZIP_STORED)
+    assert names(f"zip://{place}::{scheme}{path}") == [f"zip://{name}::{path}" for name in expected]
+    with pytest.raises(SourceNotFoundError, match="no member nothing"):
+        discover(f"zip://nothing::{path}")
 
 
 def test_encrypted_members_are_reported(tmp_path: Path) -> None:
@@ -484,6 +684,20 @@ def test_a_file_object_that_fails_is_skipped(series: WrittenSeries, fails: str) 
     assert "Failing cannot be read" in skipped[0].reason
 
 
+class Silent(io.BytesIO):
+    """Does not tell where it went, as mmap before Python 3.13."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> None:  # type: ignore[override]
+        super().seek(offset, whence)
+
+
+def test_file_objects_whose_seek_returns_nothing(series: WrittenSeries) -> None:
+    with open(series.files[0], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for source in (Silent(file.read()), mapped):
+            catalog = fastdicom.scan([source])
+            assert (len(catalog), catalog.skipped) == (1, ())
+
+
 def test_file_objects_in_many_threads(series: WrittenSeries) -> None:
     content = Path(series.files[0]).read_bytes()
     file = io.BytesIO(content)
@@ -564,7 +778,11 @@ class RangeServer(BaseHTTPRequestHandler):
 
     folder: ClassVar[Path]
     ranges: ClassVar[bool] = True
+    head: ClassVar[bool] = True
+    content_type: ClassVar[str | None] = None
     sent: ClassVar[int] = 0
+    requests: ClassVar[int] = 0
+    lock: ClassVar[threading.Lock] = threading.Lock()
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -573,26 +791,47 @@ class RangeServer(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, body: bool) -> None:
+        with self.lock:
+            type(self).requests += 1
         path = self.folder / self.path.lstrip("/")
-        if not path.is_file():
+        if path.is_dir() and not self.path.endswith("/"):
+            self.send_response(301)
+            self.send_header("Location", self.path + "/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if not path.exists():
             self.send_error(404)
             return
-        content = path.read_bytes()
+        if not body and not self.head:
+            self.send_error(405)
+            return
+        listing = "".join(f'<a href="{name}">{name}</a>' for name in os.listdir(path)) if path.is_dir() else ""
+        content = listing.encode() if listing else path.read_bytes()
         size, asked = len(content), self.headers.get("Range")
-        if asked and self.ranges:
+        if asked and self.ranges and not listing:
             first, _, last = asked.removeprefix("bytes=").partition("-")
             content = content[int(first) : int(last) + 1]
+            if not content:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self.end_headers()
+                return
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{int(first) + len(content) - 1}/{size}")
         else:
             self.send_response(200)
         if self.ranges:
             self.send_header("Accept-Ranges", "bytes")
+        if self.content_type or listing:
+            self.send_header("Content-Type", self.content_type or "text/html")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if body:
-            self.wfile.write(content)
-            type(self).sent += len(content)
+        with contextlib.suppress(OSError):  # who has read enough, closes
+            for start in range(0, len(content) if body else 0, 1 << 16):
+                written = self.wfile.write(content[start : start + (1 << 16)])
+                with self.lock:
+                    type(self).sent += written
 
     def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -600,7 +839,8 @@ class RangeServer(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(series: WrittenSeries) -> Iterator[str]:
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
-    RangeServer.folder, RangeServer.sent, RangeServer.ranges = series.folder, 0, True
+    RangeServer.folder, RangeServer.sent, RangeServer.requests = series.folder, 0, 0
+    RangeServer.ranges, RangeServer.head, RangeServer.content_type = True, True, None
     with ThreadingHTTPServer(("127.0.0.1", 0), RangeServer) as http:
         thread = threading.Thread(target=http.serve_forever, daemon=True)
         thread.start()
@@ -621,6 +861,74 @@ def test_http_server_without_ranges(server: str, series: WrittenSeries, local: H
     path = series.files[0]
     with open_reader(f"{server}/{Path(path).name}", Path(path).stat().st_size) as reader:
         assert reader.read_at(200, 50) == Path(path).read_bytes()[200:250]
+
+
+@pytest.mark.parametrize("content_type", [None, "text/html", "application/dicom"])
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("head", [True, False])
+def test_http_scan_downloads_headers_only(
+    server: str, series: WrittenSeries, tmp_path: Path, content_type: str | None, ranges: bool, head: bool
+) -> None:
+    """Whatever the server says and knows, two requests a file, of no more than a block."""
+    nbytes = 64 << 20  # more than sockets hold of what nobody reads
+    for path in series.files[:2]:
+        shutil.copy(path, tmp_path)
+        os.truncate(tmp_path / Path(path).name, nbytes)
+    RangeServer.folder, RangeServer.ranges = tmp_path, ranges
+    RangeServer.content_type, RangeServer.head = content_type, head
+    urls = [f"{server}/{path.name}" for path in sorted(tmp_path.iterdir())]
+    catalog = fastdicom.scan(urls[0])
+    assert len(catalog) == 1
+    assert RangeServer.requests == 2
+    catalog = fastdicom.scan(urls)
+    assert catalog.n_files == 2
+    assert catalog.skipped == ()
+    assert RangeServer.requests == 6
+    assert RangeServer.sent < (6 * (17 << 10) if ranges else nbytes)
+
+
+def test_http_list_is_asked_for_at_once(server: str, series: WrittenSeries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers none of them before all of them have arrived."""
+    together, arrived = threading.Barrier(len(series.files) + 1), threading.Event()
+    answer = RangeServer._answer
+
+    def wait(self: RangeServer, body: bool) -> None:
+        if not arrived.is_set():  # what has failed is asked for again
+            together.wait(timeout=20)
+            arrived.set()
+        answer(self, body)
+
+    monkeypatch.setattr(RangeServer, "_answer", wait)
+    urls = [f"{server}/{Path(path).name}" for path in series.files]
+    files, skipped = discover([*urls[:3], series.files[0], f"{server}/gone", *urls[3:]])
+    assert [ref.locator for ref in files] == [*urls[:3], series.files[0], *urls[3:]]
+    assert [(item.path, item.kind) for item in skipped] == [(f"{server}/gone", "missing")]
+    assert RangeServer.requests == len(urls) + 2
+
+
+def test_http_folder_is_listed(server: str, series: WrittenSeries, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in series.files:
+        shutil.copy(path, tmp_path / "folder")
+    RangeServer.folder = tmp_path
+    wanted = [f"{server}/folder/{Path(path).name}" for path in series.files]
+    assert names(f"{server}/folder/") == wanted
+    assert names(f"{server}/folder") == wanted  # which the server sends on
+    assert names(f"{server}/folder/*") == wanted
+
+
+def test_http_archive(server: str, series: WrittenSeries, tmp_path: Path) -> None:
+    zip_of(tmp_path / "a.zip", {"a": Path(series.files[0]).read_bytes()}, zipfile.ZIP_DEFLATED)
+    RangeServer.folder = tmp_path
+    catalog = fastdicom.scan(f"{server}/a.zip")
+    assert [entry.paths for entry in catalog] == [[f"zip://a::{server}/a.zip"]]
+
+
+def test_http_empty_file(server: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    RangeServer.folder = tmp_path
+    assert [(ref.size) for ref in discover(f"{server}/empty")[0]] == [0]
+    assert [item.reason for item in fastdicom.scan(f"{server}/empty").skipped] == ["the file is empty"]
 
 
 def test_http_file_that_is_gone(server: str) -> None:

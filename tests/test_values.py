@@ -144,24 +144,48 @@ def test_slices_of_different_acquisition_times_have_their_own_factor(tmp_path: P
         np.testing.assert_allclose(suv.array[k], stored[k] * 0.5 * 70 * 1000 / left, rtol=1e-5)
 
 
-def test_a_file_of_another_weight_is_noticed_where_it_is_first_or_last(tmp_path: Path) -> None:
-    def heavier(k: int, ds: Dataset) -> None:
-        ds.PatientWeight = "140" if k == 3 else "70"
+@pytest.mark.parametrize("odd", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("keyword", "value", "why"),
+    [
+        ("PatientWeight", "35", r"Weight .0010,1030. is (35|70), but (35|70) in"),
+        ("SeriesTime", "003000", r"Series Date and Time .* is 20240301 \d{6}.0+, but 20240301 \d{6}.0+ in"),
+        ("DecayCorrection", "ADMIN", r"Decay Correction .* is (ADMIN|START), but (ADMIN|START) in"),
+        ("RadionuclideTotalDose", "185000000", r"Total Dose .* is 1.85e\+08, but 3.7e\+08|3.7e\+08, but 1.85e\+08"),
+    ],
+)
+def test_a_file_that_contradicts_its_series_is_refused(
+    tmp_path: Path, odd: int, keyword: str, value: str, why: str
+) -> None:
+    def edit(k: int, ds: Dataset) -> None:
+        ds.SeriesDate = ds.AcquisitionDate = "20240301"
+        ds.SeriesTime, ds.AcquisitionTime, ds.PatientWeight = "010000", "010500", "70"
+        drug = ds.RadiopharmaceuticalInformationSequence[0]
+        drug.RadionuclideTotalDose, drug.RadiopharmaceuticalStartTime = "370000000", "000000"
+        drug.pop("RadiopharmaceuticalStartDateTime", None)
+        if k == odd:
+            setattr(drug if keyword in drug else ds, keyword, value)
 
-    datasets = with_edit(tmp_path, PET, heavier)
-    suv = fastdicom.load_volume(tmp_path, values="suv")
-    factors = [suv.array[k].max() / (datasets[k].pixel_array.max() * 0.5) for k in range(4)]
-    np.testing.assert_allclose(factors[3] / np.array(factors[:3]), 2, rtol=1e-6)
+    with_edit(tmp_path, PET, edit)
+    with pytest.raises(ValuesError, match=f"(?s)SUV cannot be computed: .*({why}).*same series") as caught:
+        fastdicom.load_volume(tmp_path, values="suv")
+    assert "differs within the series" in caught.value.reason
+    fastdicom.load_volume(tmp_path)
 
 
-def test_suv_reads_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastdicom import scaling
+def test_a_series_time_that_only_some_slices_use_is_no_contradiction(tmp_path: Path) -> None:
+    """Where Series Time is later than the acquisition of a slice, its own times count, and Series Time may differ."""
 
-    write_series(tmp_path, replace(PET, slices=40))
-    opened: list[str] = []
-    monkeypatch.setattr(scaling, "read_dataset", lambda path: (opened.append(path), pydicom.dcmread(path))[1])
-    fastdicom.load_volume(tmp_path, values="suv")
-    assert len(opened) == 2
+    def edit(k: int, ds: Dataset) -> None:
+        ds.SeriesDate = ds.AcquisitionDate = "20240301"
+        ds.SeriesTime = f"{2 + (k == 0):02}0000"
+        ds.AcquisitionTime = "013000" if k < 2 else "023000"
+        ds.FrameReferenceTime, ds.ActualFrameDuration = "60000", "120000"
+        ds.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime = "000000"
+        ds.RadiopharmaceuticalInformationSequence[0].pop("RadiopharmaceuticalStartDateTime", None)
+
+    with_edit(tmp_path, PET, edit)
+    assert fastdicom.load_volume(tmp_path, values="suv").units == "g/ml"
 
 
 # ----------------------------------------------------------------------------------------------------------- Philips
@@ -260,6 +284,20 @@ def test_stored_values_that_are_not_mapped_are_nan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours.array[inside], 2.0 * stored[inside] + 1)
     with pytest.raises(ValuesError, match="do not fit int16"):
         fastdicom.load_volume(tmp_path, values="real_world", dtype=np.int16)
+
+
+@pytest.mark.parametrize("last", [4095, 4094])
+def test_real_world_values_as_integers_are_rounded_whether_or_not_a_range_is_mapped(tmp_path: Path, last: int) -> None:
+    def below(k: int, ds: Dataset) -> None:
+        ds.PixelData = np.minimum(ds.pixel_array, 4094).tobytes()
+        ds.RealWorldValueMappingSequence = [mapping(0, last, slope=0.25)]
+
+    datasets = with_edit(tmp_path, SMALL, below)
+    expected = np.rint(0.25 * np.stack([ds.pixel_array for ds in datasets]) + 1)
+    ours = fastdicom.load_volume(tmp_path, values="real_world", dtype=np.int16)
+    np.testing.assert_array_equal(ours.array, expected)
+    with pytest.raises(ValuesError, match="do not fit int8"):
+        fastdicom.load_volume(tmp_path, values="real_world", dtype=np.int8)
 
 
 def test_real_world_tables(tmp_path: Path) -> None:

@@ -430,3 +430,148 @@ def test_the_csa_reader_agrees_with_nibabel(data_root: Path) -> None:
         for name, tag in theirs.items():
             found = [float(v) if not isinstance(w, str) else v for v, w in zip(ours[name], tag["items"], strict=True)]
             assert found == tag["items"], name
+
+
+# --- complex parts ---------------------------------------------------------------------------------------------------
+
+
+def ge_slice(folder: Path, name: str, number: int, raw: int | None, **attributes: object) -> None:
+    private = {} if raw is None else {(0x0043, "GEMS_PARM_01"): {0x2F: ("SS", raw)}}
+    given = {
+        "Manufacturer": "GE MEDICAL SYSTEMS",
+        "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
+        "InstanceNumber": number,
+        "ContentTime": f"1000{number:02d}",
+        "private": private,
+    }
+    write_image(folder / name, np.full((4, 5), number), **(given | attributes))
+
+
+def test_ge_says_what_part_of_the_complex_image_it_is(tmp_path: Path) -> None:
+    for part in range(4):
+        for k in range(3):
+            ge_slice(tmp_path, f"{part}-{k}", 3 * part + k, part, ImagePositionPatient=[0, 0, 2.0 * k])
+    (entry,) = fastdicom.scan(tmp_path)
+    volume = fastdicom.load_volume(entry)
+    assert volume.dims[:2] == ("component", "z")
+    assert volume.coordinates["component"].tolist() == ["MAGNITUDE", "PHASE", "REAL", "IMAGINARY"]
+    np.testing.assert_array_equal(volume.array[:, :, 0, 0], np.arange(12).reshape(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("raw", "attributes", "expected"),
+    [
+        (1, {}, b"PHASE"),
+        (None, {}, b""),
+        (4, {}, b""),
+        (-1, {}, b""),
+        (1, {"Modality": "CT"}, b""),
+        (1, {"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, b""),
+        (1, {"ComplexImageComponent": "REAL"}, b"REAL"),
+    ],
+)
+def test_what_the_standard_says_comes_before_ge(
+    raw: int | None, attributes: dict, expected: bytes, tmp_path: Path
+) -> None:
+    ge_slice(tmp_path, "a", 1, raw, **attributes)
+    assert headers_of(tmp_path)["complex_image_component"].tolist() == [expected]
+
+
+def test_raw_data_type_of_another_creator_is_not_read(tmp_path: Path) -> None:
+    ge_slice(tmp_path, "a", 1, None, private={(0x0043, "SOMEBODY ELSE"): {0x2F: ("SS", 1)}})
+    assert headers_of(tmp_path)["complex_image_component"].tolist() == [b""]
+
+
+# --- nuclear medicine ------------------------------------------------------------------------------------------------
+
+NM = "1.2.840.10008.5.1.4.1.1.20"
+
+
+def write_tomogram(path: Path, slices: list[int], *, top: bool = False, **attributes: object) -> np.ndarray:
+    """A reconstructed tomogram whose frames show their own number."""
+    values = np.arange(len(slices), dtype=np.uint16) + 1
+    place = Dataset()
+    place.ImagePositionPatient, place.ImageOrientationPatient = [-10, -20, 100], [1, 0, 0, 0, 0.6, 0.8]
+    detector = Dataset() if top else place
+    given = {
+        "SOPClassUID": NM,
+        "Modality": "NM",
+        "ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        "NumberOfFrames": len(slices),
+        "FrameIncrementPointer": 0x00540080,
+        "SliceVector": slices,
+        "SliceThickness": 4.0,
+        "ImagePositionPatient": [-10, -20, 100] if top else None,
+        "ImageOrientationPatient": place.ImageOrientationPatient if top else None,
+        "DetectorInformationSequence": [detector],
+        "PixelData": np.repeat(values, 20).tobytes(),
+    } | attributes
+    plain = {name: value for name, value in given.items() if value is not None}
+    write_image(path, np.zeros((4, 5)), **plain)
+    dataset = pydicom.dcmread(path)
+    for name, value in given.items():
+        if value is None and name in dataset:
+            del dataset[name]
+    dataset.file_meta.MediaStorageSOPClassUID = NM
+    dataset.save_as(path)
+    return values
+
+
+@pytest.mark.parametrize("spacing", [4.5, -4.5])
+def test_a_tomogram_lies_where_simpleitk_puts_it(spacing: float, tmp_path: Path) -> None:
+    import SimpleITK
+
+    write_tomogram(tmp_path / "nm", [1, 2, 3], SpacingBetweenSlices=spacing)
+    (entry,) = fastdicom.scan(tmp_path)
+    volume = fastdicom.load_volume(entry)
+    assert volume.dims == ("z", "y", "x")
+    assert any("the first one and SpacingBetweenSlices" in note for note in entry.found.notes)
+    expected = SimpleITK.ReadImage(str(tmp_path / "nm"))
+    for k in range(3):
+        mine = k if spacing > 0 else 2 - k  # ours are always along the normal
+        assert volume.array[mine, 0, 0] == expected.GetPixel(0, 0, k) == k + 1
+        place = expected.TransformIndexToPhysicalPoint((0, 0, k))
+        np.testing.assert_allclose((volume.affine @ [mine, 0, 0, 1])[:3], place, atol=1e-4)
+
+
+def test_a_tomogram_without_a_spacing_or_with_its_place_at_the_top(tmp_path: Path) -> None:
+    for name, top, spacing in (("a", False, None), ("b", True, None), ("c", True, 4.0)):
+        (tmp_path / name).mkdir()
+        write_tomogram(tmp_path / name / "nm", [1, 2, 3], top=top, SpacingBetweenSlices=spacing)
+        (entry,) = fastdicom.scan(tmp_path / name)
+        volume = fastdicom.load_volume(entry)
+        along = 4.0 * np.arange(3)[:, None] * [0, -0.8, 0.6]
+        np.testing.assert_allclose(volume.geometry.image_positions, np.array([-10, -20, 100]) + along, atol=1e-9)
+        assert any(("SpacingBetweenSlices" if spacing else "SliceThickness") in note for note in entry.found.notes)
+
+
+def test_time_slots_of_a_gated_tomogram_are_an_axis(tmp_path: Path) -> None:
+    values = write_tomogram(
+        tmp_path / "nm",
+        [1, 2, 3] * 2,
+        ImageType=["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        TimeSlotVector=[1] * 3 + [2] * 3,
+    )
+    (entry,) = fastdicom.scan(tmp_path)
+    volume = fastdicom.load_volume(entry)
+    assert volume.dims == ("t", "z", "y", "x")
+    np.testing.assert_array_equal(volume.array[..., 0, 0], values.reshape(2, 3))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]},
+        {"EnergyWindowVector": [1, 1, 2]},
+        {"SliceVector": [1, 2]},
+        {"SliceThickness": None},
+        {"DetectorInformationSequence": [Dataset(), Dataset()]},
+        {"DetectorInformationSequence": [Dataset()]},
+    ],
+)
+def test_what_is_no_placed_tomogram_stays_a_sequence(attributes: dict, tmp_path: Path) -> None:
+    write_tomogram(
+        tmp_path / "nm", [1, 2, 3], **({"ImagePositionPatient": None, "ImageOrientationPatient": None} | attributes)
+    )
+    (entry,) = fastdicom.scan(tmp_path)
+    assert entry.found.dims == ("frame",)

@@ -20,8 +20,10 @@ from fastdicom.display import colour_to_display, gray_table, gray_to_display
 from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
 from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated, read_only_frame
 from fastdicom.frames.base import DEFLATED
-from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale
+from fastdicom.frames.deflated import InflatedData
+from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale, row_bands
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
+from fastdicom.quantities import RealWorldValues
 from fastdicom.region import Region
 from fastdicom.runs import is_rescaled, read_runs
 from fastdicom.sources import open_reader
@@ -33,6 +35,8 @@ __all__ = ["BlockStats", "Failure", "read_block"]
 Index = tuple[Any, ...]
 Targets = Sequence[NDArray[Any]] | NDArray[Any]
 NATIVE, RLE = "native", "fastdicom.rle"
+READ_AHEAD_SLACK = 1 << 20
+"""Bytes beyond twice a frame's pixels that are read with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +241,10 @@ class _Worker:
             self.stats.bytes_read += out.nbytes
             self.stats.count_decoder(decoder, 0)
             return
-        data = read_only_frame(reader, planned.location, self.buffer, path=planned.locator)
+        data = None
+        # Of a file that goes on long after its frame, what is needed is found first.
+        if reader.size - planned.location.offset <= fmt.frame_bits // 4 + READ_AHEAD_SLACK:
+            data = read_only_frame(reader, planned.location, self.buffer, path=planned.locator)
         if data is None:
             data = read_encapsulated(reader, _frame_index(reader, planned, fmt), frame, path=planned.locator)
         read = perf_counter_ns()
@@ -270,7 +277,9 @@ class _Worker:
                 padding_mask(stored, record.padding_first, record.padding_last, target)
         elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1 and stored.itemsize > 2:
             lut = plan.luts[record.modality_lut]
-            _copy_exactly(lut_at(stored, lut.first_mapped, lut.values), target, planned, record.frame)
+            for band in row_bands(stored.shape):
+                found = lut_at(stored[band], lut.first_mapped, lut.values)
+                _copy_exactly(found, target[band], planned, record.frame)
         elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1:
             table, beyond = self._modality_table(fmt, record)
             if beyond is not None:
@@ -278,7 +287,7 @@ class _Worker:
                 _refuse_lost(int(beyond[containers].sum()), plan, record, planned)
             apply_table(stored, table, target)
         elif record.mapping >= 0:
-            _copy_exactly(plan.mappings[record.mapping].apply(stored), target, planned, record.frame)
+            _map(plan.mappings[record.mapping], stored, target, planned, record.frame)
         elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
             _copy_exactly(stored, target, planned, record.frame)
         self.stats.values_ns += perf_counter_ns() - started
@@ -378,14 +387,14 @@ def _frame_index(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> 
     return found
 
 
-_INFLATED: OrderedDict[tuple[Any, ...], ByteReader] = OrderedDict()
+_INFLATED: OrderedDict[tuple[Any, ...], InflatedData] = OrderedDict()
 _INFLATED_LOCK = threading.Lock()
-_INFLATED_NBYTES = 1 << 30
+_INFLATED_CACHE_SIZE = 4
 
 
 def _inflated(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> ByteReader:
-    """Pixel data of a deflated file. A deflate stream has no frames to go to, so that of the last multi-frame file is
-    kept, up to a gigabyte: its blocks would inflate all of it, each for itself.
+    """Pixel data of a deflated file. A deflate stream has no frames to go to, so places from which to go on are kept
+    of multi-frame files: else each block would inflate all that lies before it.
     """
     if planned.location.number_of_frames == 1:
         return inflate(reader, planned.location, fmt, path=planned.locator)
@@ -393,11 +402,12 @@ def _inflated(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> Byt
     with _INFLATED_LOCK:  # while inflating, too: others wait for the same file
         found = _INFLATED.get(key)
         if found is None:
-            _INFLATED.clear()
-            found = inflate(reader, planned.location, fmt, path=planned.locator)
-            if found.size - planned.location.offset <= _INFLATED_NBYTES:
-                _INFLATED[key] = found
-    return found
+            found = inflate(reader, planned.location, fmt, path=planned.locator).inflated
+            _INFLATED[key] = found
+            while len(_INFLATED) > _INFLATED_CACHE_SIZE:
+                _INFLATED.popitem(last=False)
+        _INFLATED.move_to_end(key)
+    return found.open(reader)
 
 
 def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: PlannedFile) -> None:
@@ -408,6 +418,28 @@ def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: Plan
             "or leave it out.",
             path=planned.locator,
             frame=record.frame,
+            count=lost,
+        )
+
+
+def _map(
+    mapping: RealWorldValues, stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile, frame: int
+) -> None:
+    """Real world values, rounded for an integer dtype as those that are linear in all stored values are."""
+    lost = 0
+    for band in row_bands(stored.shape):
+        values = mapping.apply(stored[band])
+        if target.dtype.kind == "f":
+            np.copyto(target[band], values, casting="unsafe")
+        else:
+            lost += rescale(values, 0, 0, False, 1.0, 0.0, target[band])
+    if lost:
+        raise ValuesError(
+            f"{lost} voxels of frame {frame} in {planned.locator} are outside of the mapped range "
+            f"({mapping.first:g} to {mapping.last:g}), or their real world values do not fit {target.dtype.name}. Pass "
+            "dtype='float32', or leave it out.",
+            path=planned.locator,
+            frame=frame,
             count=lost,
         )
 
@@ -435,4 +467,6 @@ def _fits(stored: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     exact = 1 << (np.finfo(dtype).nmant + 1)
     if -exact <= low and high <= exact:
         return True
-    return stored.itemsize < 8 and bool(np.array_equal(stored.astype(dtype).astype(np.float64), stored))
+    return stored.itemsize < 8 and all(
+        np.array_equal(stored[band].astype(dtype).astype(np.float64), stored[band]) for band in row_bands(stored.shape)
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.cache import read_with_cache
+from fastdicom.cache import HeaderCache, read_with_cache
 from fastdicom.errors import FastDicomError, PixelDataError, UsageError
 from fastdicom.execution import check_workers, run_tasks
 from fastdicom.headers import HeaderTable, read_headers
@@ -333,14 +333,21 @@ def scan(
     Raises
     ------
     SourceNotFoundError
-        The source does not exist.
+        The source does not exist; of a list, nothing in it does.
+    SourceError
+        It cannot be read: an archive or a DICOMDIR is damaged.
+    UsageError
+        At `cache` is a file that is not one.
     """
     policy = check_policy(policy) or GeometryPolicy()
-    files, unlisted = discover(source)
-    if cache is not None:
-        files = _without_cache(files, cache)
+    kept = HeaderCache.load(cache) if cache is not None else None
+    files, unlisted = discover(source, kept)
     read = partial(_read_all, scheduler=scheduler, workers=check_workers(workers), progress=progress)
-    table = read(files) if cache is None else read_with_cache(files, cache, read)
+    if cache is None:
+        table = read(files)
+    else:
+        files = _without_cache(files, cache)
+        table = read_with_cache(files, cache, read, kept)
     table, copies = _without_copies(table)
     table.columns["problem"] = pixel_problems(table)
     found, dropped = find_volumes(table, policy)
@@ -361,8 +368,9 @@ def _read_all(files: Sequence[FileRef], *, scheduler: Any, workers: int, progres
 
 def _without_cache(files: Sequence[FileRef], cache: str | os.PathLike[str]) -> list[FileRef]:
     """Leave out the cache itself, which each scan of its folder would find changed."""
-    name, real = os.path.basename(os.fspath(cache)), os.path.realpath(cache)
-    return [ref for ref in files if os.path.basename(ref.locator) != name or os.path.realpath(ref.locator) != real]
+    real = os.path.realpath(os.fsdecode(cache))
+    names = {os.path.basename(os.fsdecode(cache)), os.path.basename(real)}
+    return [r for r in files if os.path.basename(r.locator) not in names or os.path.realpath(r.locator) != real]
 
 
 def _batches(files: Sequence[FileRef], workers: int) -> list[Sequence[FileRef]]:
@@ -414,5 +422,5 @@ def _same_file(table: HeaderTable, first: int, second: int) -> bool:
             return one.size == two.size and all(
                 one.read_at(offset, step) == two.read_at(offset, step) for offset in range(0, one.size, step)
             )
-    except FastDicomError:
+    except (FastDicomError, OSError):
         return False

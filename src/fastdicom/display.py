@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.kernels import container_values, lut_at, lut_to_display, to_display, window_at
+from fastdicom.kernels import container_values, lut_at, lut_to_display, row_bands, to_display, window_at
 from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.types import PixelFormat
 
@@ -34,7 +34,8 @@ def gray_to_display(
     plan: VolumePlan, fmt: PixelFormat, record: SliceRecord, stored: NDArray[Any], target: NDArray[np.uint8]
 ) -> None:
     """Values too wide for a table (32 bits, floats), one by one."""
-    target[...] = _gray(plan, fmt, record, stored)
+    for band in row_bands(stored.shape):
+        target[band] = _gray(plan, fmt, record, stored[band])
 
 
 def _gray(plan: VolumePlan, fmt: PixelFormat, record: SliceRecord, values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,28 +82,66 @@ def read_tables(
 def _take_tables(tables: FileTables, dataset: Any, number: int, path: str, *, display: bool) -> None:
     for keyword, target in (("ModalityLUTSequence", tables.modality), ("VOILUTSequence", tables.voi)):
         if dataset.get(keyword) and (display or keyword == "ModalityLUTSequence"):
-            signed = dataset.get("PixelRepresentation", 0) == 1 and keyword == "ModalityLUTSequence"
             item = dataset[keyword].value[0]
-            target[number] = tables.add(_lut(item, path, signed=signed))
+            inputs = _voi_inputs(dataset) if keyword == "VOILUTSequence" else _stored_range(dataset)
+            target[number] = tables.add(_lut(item, path, inputs, swapped=_is_big_endian(dataset)))
             if keyword == "ModalityLUTSequence":
                 tables.modality_types.add(str(item.get("ModalityLUTType") or ""))
     if display and dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         tables.palettes[number] = _palette(dataset, path)
 
 
-def _lut(item: Any, path: str, *, signed: bool) -> Lut:
+def _stored_range(dataset: Any) -> tuple[float, float]:
+    """The least and the greatest stored value that the pixels can have."""
+    stored, signed = dataset.get("BitsStored"), dataset.get("PixelRepresentation") == 1
+    bits = stored if isinstance(stored, int) and 0 < stored <= 64 else 16
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+
+
+def _voi_inputs(dataset: Any) -> tuple[float, float]:
+    """The least and the greatest value that a VOI LUT can be given: what the modality transform makes."""
+    if dataset.get("ModalityLUTSequence"):
+        return 0.0, 65535.0
+    low, high = _stored_range(dataset)
+    try:
+        slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
+    except (AttributeError, TypeError, ValueError):
+        return low, high
+    ends = low * slope + intercept, high * slope + intercept
+    return min(ends), max(ends)
+
+
+def _first_mapped(first: int, entries: int, inputs: tuple[float, float]) -> int:
+    """The first mapped value with the sign that the input of the table gives it, whatever its VR says.
+
+    Writers store -32 as US 65504, and in Implicit VR nothing but the input tells the one from the other.
+    Source: PS3.3 C.11.1.1.1, C.11.2.1.1 (signed where the input may be).
+    """
+    low, high = inputs
+    other = first - (1 << 16) if first >= 1 << 15 else first + (1 << 16) if first < 0 else first
+    if first >= 1 << 15 and low < 0:
+        first, other = other, first
+    # The sign that lets the table map nothing of the input is not the one that was meant.
+    mapped, other_mapped = (value <= high and value + entries > low for value in (first, other))
+    return first if mapped or not other_mapped else other
+
+
+def _is_big_endian(dataset: Any) -> bool:
+    return dataset.original_encoding[1] is False
+
+
+def _lut(item: Any, path: str, inputs: tuple[float, float], *, swapped: bool) -> Lut:
     """One item of a Modality or VOI LUT Sequence (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
     try:
         entries, first, bits = (int(v) for v in item.LUTDescriptor)
-        raw = item.LUTData
-    except (AttributeError, TypeError, ValueError) as error:
+        raw = item["LUTData"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValuesError(
             f"The lookup table of {path} has no valid LUT Descriptor or LUT Data. Load values='stored'.", path=path
         ) from error
     entries = entries or 1 << 16
-    if signed and first >= 1 << 15:
-        first -= 1 << 16
-    data = _lut_words(raw, entries)
+    first = _first_mapped(first, entries, inputs)
+    data = _entries(raw, entries, swapped=swapped)
     if len(data) < entries:
         raise ValuesError(
             f"The lookup table of {path} has {len(data)} of {entries} entries. Load values='stored'.", path=path
@@ -119,30 +158,81 @@ def _lut(item: Any, path: str, *, signed: bool) -> Lut:
     return Lut(first, bits, data[:entries].astype("<u2").tobytes(), str(item.get("LUTExplanation", "")))
 
 
-def _lut_words(raw: Any, entries: int) -> NDArray[np.uint16]:
-    if isinstance(raw, bytes):
-        kind = np.uint8 if len(raw) in (entries, entries + entries % 2) and len(raw) < 2 * entries else np.dtype("<u2")
-        return np.frombuffer(raw[: len(raw) // np.dtype(kind).itemsize * np.dtype(kind).itemsize], kind).astype(
-            np.uint16
-        )
-    return np.atleast_1d(np.asarray(raw, dtype=np.int64)).astype(np.uint16)
+def _entries(element: Any, entries: int, *, swapped: bool) -> NDArray[Any]:
+    """The values of a table that is not segmented: words, or bytes (uint8) where the length says so."""
+    raw = element.value
+    if not isinstance(raw, bytes):
+        return np.atleast_1d(np.asarray(raw, dtype=np.int64)).astype(np.uint16)
+    packed = len(raw) in (entries, entries + entries % 2) and len(raw) < 2 * entries
+    return _values(element, 1 if packed else 2, swapped=swapped)
+
+
+def _values(element: Any, width: int, *, swapped: bool) -> NDArray[Any]:
+    """OW bytes as values of `width` bytes each. pydicom hands them over in the order of the file.
+
+    In Explicit VR Big Endian the bytes of each word are swapped, also where a word packs two 8-bit entries, the first
+    of them in the lower byte (PS3.5 7.3, PS3.3 C.7.6.3.1.6). OB is never swapped.
+    """
+    raw = bytes(element.value)
+    words = raw[: len(raw) & ~1]
+    if width == 2:
+        return np.frombuffer(words, ">u2" if swapped else "<u2").astype(np.uint16)
+    if swapped and element.VR != "OB":
+        raw = np.frombuffer(words, "<u2").byteswap().tobytes() + raw[len(words) :]
+    return np.frombuffer(raw, np.uint8)
+
+
+def _segments(element: Any, entries: int, bits: int, *, swapped: bool) -> NDArray[Any]:
+    """The entries of a segmented palette.
+
+    The descriptor counts the entries after the expansion, so the length of the data does not tell the width of their
+    values. The third value of the descriptor does, where it is right: data that expand to as many entries as it says
+    only with the other width, or as bytes in the order of the file, are read so.
+    """
+    from fastdicom.kernels import expand_segmented_palette
+
+    raw = element.value
+    if not isinstance(raw, bytes):
+        return expand_segmented_palette(np.atleast_1d(np.asarray(raw, dtype=np.int64)).astype(np.uint16))[:entries]
+    width = 1 if bits <= 8 else 2
+    others = [(3 - width, swapped), (1, False)] if swapped else [(3 - width, False)]
+    first: NDArray[Any] | ValuesError
+    try:
+        first = expand_segmented_palette(_values(element, width, swapped=swapped))
+    except ValuesError as error:
+        first = error
+    if not isinstance(first, ValuesError) and len(first) == entries:
+        return first
+    for other, order in others:
+        with suppress(ValuesError):
+            found = expand_segmented_palette(_values(element, other, swapped=order))
+            if len(found) == entries:
+                return found
+    if isinstance(first, ValuesError):
+        raise first
+    return first[:entries]
 
 
 def _palette(dataset: Any, path: str) -> bytes:
-    from fastdicom.kernels import expand_segmented_palette, palette_rgb
+    from fastdicom.kernels import palette_rgb
 
     channels = []
+    swapped = _is_big_endian(dataset)
     try:
         entries, first, bits = (int(v) for v in dataset.RedPaletteColorLookupTableDescriptor)
+        entries = entries or 1 << 16
         for colour in ("Red", "Green", "Blue"):
-            segmented = dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
-            raw = segmented if segmented is not None else dataset[f"{colour}PaletteColorLookupTableData"].value
-            words = _lut_words(raw, entries or 1 << 16)
-            channels.append(expand_segmented_palette(words) if segmented is not None else words[: entries or 1 << 16])
+            keyword = f"{colour}PaletteColorLookupTableData"
+            if f"Segmented{keyword}" in dataset:
+                channels.append(_segments(dataset[f"Segmented{keyword}"], entries, bits, swapped=swapped))
+            else:
+                channels.append(_entries(dataset[keyword], entries, swapped=swapped)[:entries])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValuesError(
             f"{path} is PALETTE COLOR but its palette cannot be read ({error}). Load values='stored'.", path=path
         ) from error
     if dataset.get("PixelRepresentation", 0) == 1 and first >= 1 << 15:
         first -= 1 << 16
+    # As for other tables: values that need 16 bits have them, whatever the descriptor says.
+    bits = 16 if max(int(channel.max(initial=0)) for channel in channels) > 255 else bits
     return np.array([first], "<i4").tobytes() + palette_rgb(channels, bits).tobytes()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdicom.blocks import Failure, read_block
 from fastdicom.catalog import CatalogEntry
@@ -16,6 +18,9 @@ __all__ = ["default_chunks", "make_plan", "z_blocks"]
 
 DEFAULT_CHUNK_BYTES = 32 * 2**20
 """Bytes of a lazy chunk: large enough that Dask's half millisecond a task is nothing, small enough for many at once."""
+
+SAMPLE_NBYTES = 16 * 2**20
+"""Slices for window="auto" that are read once; larger ones are read again where they are needed again."""
 
 
 def make_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
@@ -37,12 +42,36 @@ def _auto_window(entry: CatalogEntry, options: PlanOptions) -> Window:
     flat = np.flatnonzero(plan.slices["file"] >= 0)
     sample = flat[np.unique(np.linspace(0, len(flat) - 1, 9).astype(int))]
     places = [tuple(int(k) for k in np.unravel_index(number, plan.outer_shape)) for number in sample]
-    failures: list[Failure] | None = [] if options.ignore_errors else None
-    read = [read_block(plan, place, failures=failures) for place in places]
-    failed = {failure.index for failure in failures or ()}
-    whole = [block for place, block in zip(places, read, strict=True) if place not in failed]
-    center, width = auto_window(np.stack(whole or read))
+    center, width = auto_window(_Frames(plan, places, options.ignore_errors))
     return Window(center, width, "LINEAR_EXACT")
+
+
+class _Frames:
+    """Slices of a plan, without those that cannot be read unless none can; large ones are not kept between walks."""
+
+    def __init__(self, plan: VolumePlan, places: list[tuple[int, ...]], ignore_errors: bool) -> None:
+        self.plan = plan
+        self.places = places
+        self.ignore_errors = ignore_errors
+        frame_nbytes = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
+        self.kept: list[NDArray[Any]] | None = [] if frame_nbytes * len(places) <= SAMPLE_NBYTES else None
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        if self.kept:
+            yield from self.kept
+            return
+        failed, unread = 0, None
+        for place in self.places:
+            failures: list[Failure] | None = [] if self.ignore_errors else None
+            block = read_block(self.plan, place, failures=failures)
+            if failures:
+                failed, unread = failed + 1, block
+                continue
+            if self.kept is not None:
+                self.kept.append(block)
+            yield block
+        if unread is not None and failed == len(self.places):
+            yield unread
 
 
 def default_chunks(plan: VolumePlan) -> tuple[int, ...]:

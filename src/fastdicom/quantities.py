@@ -18,13 +18,18 @@ from numpy.typing import NDArray
 
 from fastdicom.errors import ValuesError
 
-__all__ = ["RealWorldValues", "philips_scaling", "real_world_values", "suv_factor"]
+__all__ = ["RealWorldValues", "philips_scaling", "real_world_values", "suv_basis", "suv_factor"]
 
 LONG_HALF_LIFE_S = 10 * 3600.0
 """Nuclides that live longer are imaged on later days too, so a start time without a date does not say when."""
 
 MAX_HALF_LIVES = 10.0
 """A thousandth of the dose: nobody images that, so a date is wrong (often: shifted by de-identification)."""
+
+LEAST_DOSE_BQ = 1e5
+LEAST_DOSE_SMALL_BQ = 1e3
+"""Nobody makes an image of a dose below this: 0.1 MBq, or 1 kBq for animals of at most 1 kg. Doses lie between 1 MBq
+(mice) and 10 GBq, so those that were written in MBq (1 to 10,000) or mCi lie below, with some distance."""
 
 TIMES_AGREE = timedelta(seconds=60)
 """Two attributes that give one time may be rounded to the minute."""
@@ -85,6 +90,29 @@ def suv_factor(attributes: Attributes) -> tuple[float, str]:
     raise _unknown(f"Units (0054,1001) are {units or 'absent'}, not BQML, CNTS or GML")
 
 
+def suv_basis(attributes: Attributes) -> dict[str, str]:
+    """What the SUV factor of an image rests on and all images of its series must share, by name.
+
+    Source: PS3.3 A.21.3: patient study, series and isotope are one for a series.
+    """
+    basis = {"Units (0054,1001)": _text(attributes, "Units")}
+    direct = basis["Units (0054,1001)"] == "CNTS" and _private(attributes, "Philips PET Private Group", 0x7053, 0x00)
+    if basis["Units (0054,1001)"] == "GML" or direct:
+        return basis
+    basis["Decay Correction (0054,1102)"] = _text(attributes, "DecayCorrection")
+    basis["Patient's Weight (0010,1030)"] = f"{_number(attributes.get('PatientWeight')):g}"
+    for drug in _listed(attributes.get("RadiopharmaceuticalInformationSequence"))[:1]:
+        basis["Radionuclide Total Dose (0018,1074)"] = f"{_number(drug.get('RadionuclideTotalDose')):g}"
+        basis["Radionuclide Half Life (0018,1075)"] = f"{_number(drug.get('RadionuclideHalfLife')):g}"
+        basis["Radiopharmaceutical Start DateTime (0018,1078)"] = _text(drug, "RadiopharmaceuticalStartDateTime")
+        basis["Radiopharmaceutical Start Time (0018,1072)"] = _text(drug, "RadiopharmaceuticalStartTime")
+    series = _moment(attributes, "SeriesDate", "SeriesTime")
+    acquired = _moment(attributes, "AcquisitionDate", "AcquisitionTime")
+    if series is not None and acquired is not None and series <= acquired:  # else it does not count
+        basis["Series Date and Time (0008,0021), (0008,0031)"] = f"{series:%Y%m%d %H%M%S.%f}"
+    return basis
+
+
 def _activity_factor(attributes: Attributes) -> tuple[float, str]:
     """Body weight in g over the dose in Bq that is left at the time to which the values are decay corrected."""
     corrections = {str(value).strip().upper() for value in _listed(attributes.get("CorrectedImage"))}
@@ -97,6 +125,12 @@ def _activity_factor(attributes: Attributes) -> tuple[float, str]:
         raise _unknown(f"Radiopharmaceutical Information Sequence (0054,0016) has {len(sequence)} items, not one")
     drug = sequence[0]
     dose = _positive(drug, "RadionuclideTotalDose", "Radionuclide Total Dose (0018,1074)")
+    least = LEAST_DOSE_BQ if weight > 1 else LEAST_DOSE_SMALL_BQ
+    if dose < least:
+        raise _unknown(
+            f"Radionuclide Total Dose (0018,1074) is {dose:g} Bq for {weight:g} kg, of which nothing could be seen "
+            f"(less than {least:g} Bq). It was probably written in MBq: multiply it by 1e6 in the files"
+        )
     half_life = _positive(drug, "RadionuclideHalfLife", "Radionuclide Half Life (0018,1075)")
 
     correction = _text(attributes, "DecayCorrection")

@@ -20,7 +20,7 @@ from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.luts import read_dataset
 from fastdicom.plan import PlannedFile, stored_limits
-from fastdicom.quantities import RealWorldValues, philips_scaling, real_world_values, suv_factor
+from fastdicom.quantities import RealWorldValues, philips_scaling, real_world_values, suv_basis, suv_factor
 from fastdicom.types import PixelFormat
 
 __all__ = ["Scaling", "scaling_for"]
@@ -96,33 +96,33 @@ def _naming(path: str) -> Iterator[None]:
 
 def _suv(kept: NDArray[Any], headers: HeaderTable, files: Sequence[PlannedFile]) -> Scaling:
     """The factor of each slice. Weight, dose and half life are attributes of the patient study and of the series
-    (PS3.3 A.21.3), so files that were acquired at one time have one factor: two of each time are read, and all of
-    them only where these two differ."""
+    (PS3.3 A.21.3), so a file in which they differ belongs to another patient or was changed."""
     if (kept["modality_lut"] >= 0).any():
         raise ValuesError("SUV is defined for slope and intercept; this series has a Modality LUT. Load 'modality'.")
-    names = ("acquisition_date", "acquisition_time", "frame_reference_time", "units")
-    columns = [[str(value) for value in headers[name].tolist()] for name in names]
-    times: dict[tuple[str, ...], list[int]] = {}
-    for row, key in enumerate(zip(*columns, strict=True)):
-        times.setdefault(key, []).append(row)
-    known: dict[int, tuple[float, str]] = {}
-
-    def factor_of(row: int) -> float:
-        number = int(kept["file"][row])
-        if number not in known:
-            dataset = read_dataset(files[number].locator)
-            with _naming(files[number].locator), quiet_pydicom():
-                known[number] = suv_factor(dataset)
-        return known[number][0]
-
     factors = np.empty(len(kept))
-    for rows in times.values():
-        first, last = factor_of(rows[0]), factor_of(rows[-1])
-        factors[rows] = first if np.isclose(first, last, rtol=1e-9, atol=0) else [factor_of(row) for row in rows]
-    notes = [f"SUVbw: {description}" for description in dict.fromkeys(text for _, text in known.values())]
+    notes: dict[str, None] = {}
+    known: dict[str, tuple[str, str]] = {}
+    for number, rows in _by_file(kept, np.arange(len(kept))):
+        path = files[number].locator
+        dataset = read_dataset(path)
+        with _naming(path), quiet_pydicom():
+            factors[rows], description = suv_factor(dataset)
+            for name, value in suv_basis(dataset).items():
+                expected, of = known.setdefault(name, (value, path))
+                if value != expected:
+                    raise _contradiction(name, value or "absent", expected or "absent", of)
+        notes[f"SUVbw: {description}"] = None
     scaling = Scaling.of(kept["slope"] * factors, kept["intercept"] * factors)
-    scaling.units, scaling.notes = "g/ml", notes[:1]
+    scaling.units, scaling.notes = "g/ml", list(notes)[:1]
     return scaling
+
+
+def _contradiction(name: str, value: str, expected: str, path: str) -> ValuesError:
+    return ValuesError(
+        f"SUV cannot be computed: {name} is {value}, but {expected} in {path} of the same series. Correct or leave out "
+        "the file that is wrong, or load values='modality'.",
+        reason=f"{name} differs within the series",
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- Philips

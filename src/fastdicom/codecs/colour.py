@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._numba import kernel
 from fastdicom.codecs.streams import StreamHeader
+from fastdicom.kernels import ybr_full_to_rgb
 from fastdicom.types import PixelFormat
 
 __all__ = ["needs_rgb", "ybr_full_to_rgb_inplace"]
@@ -39,34 +39,15 @@ def needs_rgb(fmt: PixelFormat, header: StreamHeader | None) -> bool:
 
 
 def ybr_full_to_rgb_inplace(frame: NDArray[Any]) -> None:
-    """Convert a (..., 3) frame in place; the arithmetic is float32, half rounds up."""
+    """Convert a (..., 3) frame in place, to what the float32 arithmetic of pydicom gives; half rounds up."""
     flat = frame.reshape(-1, 3)
     if not np.shares_memory(flat, frame):  # a strided frame: reshape copied it
         ybr_full_to_rgb_inplace(flat)
         frame[...] = flat.reshape(frame.shape)
     elif frame.dtype == np.uint8 and flat.flags.c_contiguous:
-        _convert(flat)
+        ybr_full_to_rgb(flat, flat)
     else:  # 16-bit YBR is not in the standard: convert as pydicom does
         flat[...] = _convert_any(flat)
-
-
-@kernel("void(uint8[:, ::1])")
-def _convert(pixels: NDArray[np.uint8]) -> None:
-    half, low, high = np.float32(0.5), np.float32(0), np.float32(255)
-    for i in range(len(pixels)):
-        y = np.float32(pixels[i, 0])
-        cb = np.float32(np.int32(pixels[i, 1]) - 128)
-        cr = np.float32(np.int32(pixels[i, 2]) - 128)
-        red = np.floor(y + cr * _CR_R + half)
-        # Cb and Cr 50 off the middle, to opposite sides, is an exact tie. The matrix product of pydicom decides it by
-        # fused multiply-adds in float32; float64 sums, rounded after each step, do the same on every machine.
-        green = np.float32(np.float64(y) + np.float64(cb) * np.float64(_CB_G))
-        green = np.float32(np.float64(green) + np.float64(cr) * np.float64(_CR_G))
-        green = np.floor(green + half)
-        blue = np.floor(y + cb * _CB_B + half)
-        pixels[i, 0] = np.uint8(min(max(red, low), high))
-        pixels[i, 1] = np.uint8(min(max(green, low), high))
-        pixels[i, 2] = np.uint8(min(max(blue, low), high))
 
 
 def _convert_any(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from fastdicom.codecs.streams import StreamError, StreamHeader
 from fastdicom.errors import DecodeError
 from fastdicom.frames import check_surplus, native_bit_offset, native_frame_span, read_exactly, read_native_into
 from fastdicom.frames.base import BIG_ENDIAN, NATIVE_SYNTAXES
+from fastdicom.kernels import interleave, unpack_bits, ybr_full_422_to_rgb
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
 __all__ = ["DECODERS", "decode_native", "is_plain", "read_native_frame"]
@@ -54,19 +55,29 @@ def decode_native(
     if len(data) < needed:
         raise StreamError(f"it has {len(data)} bytes where {fmt.rows} x {fmt.columns} pixels need {needed}")
     if fmt.bits_allocated == 1:
-        bits = np.unpackbits(np.frombuffer(data, np.uint8, needed), bitorder="little")
-        return to_stored(bits[bit_offset : bit_offset + fmt.frame_bits].reshape(fmt.frame_shape), fmt, None, out)
+        bits = np.empty(fmt.frame_shape, np.uint8)
+        unpack_bits(np.frombuffer(data, np.uint8, needed).data, bit_offset, bits)
+        return to_stored(bits, fmt, None, out)
     dtype = fmt.stored_dtype
     in_file = dtype.newbyteorder(">" if fmt.transfer_syntax_uid == BIG_ENDIAN else "<")
     samples = np.frombuffer(data, in_file, needed // dtype.itemsize)
+    frame = np.empty(fmt.frame_shape, dtype) if out is None else out
     if fmt.photometric_interpretation == "YBR_FULL_422":
+        if dtype == np.uint8 and fmt.bits_stored == 8 and fmt.columns % 2 == 0 and fmt.samples_per_pixel == 3:
+            ybr_full_422_to_rgb(samples, frame)
+            return frame
         raw = _expand_422(samples, fmt)
     elif fmt.samples_per_pixel > 1 and fmt.planar_configuration == 1:
-        raw = samples.reshape(fmt.samples_per_pixel, fmt.rows, fmt.columns).transpose(1, 2, 0)
+        planes = samples.reshape(fmt.samples_per_pixel, fmt.rows, fmt.columns)
+        if planes.dtype == dtype:
+            interleave(planes, frame)
+            raw = frame
+        else:
+            raw = planes.transpose(1, 2, 0)
     else:
         raw = samples.reshape(fmt.frame_shape)
-    frame = np.empty(fmt.frame_shape, dtype) if out is None else out
-    np.copyto(frame, raw)
+    if raw is not frame:
+        np.copyto(frame, raw)
     return to_stored(frame, fmt if mask else _all_bits(fmt), None, frame)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.frames.base import pixel_error, read_exactly
+from fastdicom.frames.markers import END, HEAD_NBYTES, is_end_marked, spiff_nbytes, starts_frame, starts_spiff
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
 ITEM = b"\xfe\xff\x00\xe0"
@@ -64,9 +65,6 @@ class _Fragments:
     """The first bytes of that item."""
 
 
-_HEAD_NBYTES = 68  # enough to recognise an RLE header and every code-stream marker
-
-
 def _walk(reader: ByteReader, position: int, limit: int) -> _Fragments:
     """Read the item headers from `position` to the sequence delimiter."""
     start: list[int] = []
@@ -74,7 +72,7 @@ def _walk(reader: ByteReader, position: int, limit: int) -> _Fragments:
     heads: list[bytes] = []
     problem, delimited, cut, cut_head = "", False, False, b""
     while position < limit:
-        head = reader.read_at(position, min(HEADER_NBYTES + _HEAD_NBYTES, limit - position))
+        head = reader.read_at(position, min(HEADER_NBYTES + HEAD_NBYTES, limit - position))
         if head[:4] == SEQUENCE_DELIMITER:
             delimited = True
             break
@@ -107,8 +105,8 @@ def index_frames(
 
     The Extended Offset Table (7FE0,0001) is used where it is there and right, then the Basic Offset Table; an absent,
     empty or wrong table is replaced by what the items say: one frame is all fragments; as many fragments as frames are
-    one each; otherwise a frame starts at each fragment that starts with the marker of a code stream (SOI, SOC, a
-    JPEG XL signature or an RLE header).
+    one each, unless one is plainly the continuation of the one before; otherwise a frame starts at each fragment that
+    starts with the marker of a code stream (SOI, SOC, a JPEG XL signature or an RLE header).
 
     Parameters
     ----------
@@ -217,7 +215,7 @@ def only_frame(data: memoryview) -> memoryview | None:
             whole = tag == _DELIMITER_TAG and len(parts) > 1 and any(len(part) for part in parts[1:])
             if not whole:
                 return None
-            if any(_starts_frame(bytes(part[:_HEAD_NBYTES]), None) for part in parts[2:]):
+            if any(starts_frame(bytes(part[:HEAD_NBYTES]), None) for part in parts[2:]):
                 return None
             return parts[1] if len(parts) == 2 else memoryview(b"".join(parts[1:]))
         if length > len(data) - position:
@@ -275,7 +273,7 @@ def _index_from_table(
     if not last.cut and (wrong or last.problem):
         return None
     # What follows the last frame belongs to it, unless it starts like another: then the items tell how many there are.
-    if fmt and any(_starts_frame(head, fmt) for head in last.heads[1:]):
+    if fmt and any(_begins(reader, last, fmt)):  # any but the first, 0
         return None
     stop = np.append(start[1:], last.stop[-1] if last.start else limit)
     problem = last.problem
@@ -301,16 +299,20 @@ def _index_from_items(
             path,
             0 if count == 1 else None,
         )
-    begins = [i for i, head in enumerate(items.heads) if _starts_frame(head, fmt)]
-    if len(begins) > count:
-        begins = [i for i in begins if i == 0 or not _is_spiff(items.heads[i - 1])]
+    begins = _begins(reader, items, fmt)
     if count == 1 and not items.cut and len(begins) <= 1:
         return FrameIndex(start[:1], stop[-1:], "single", items.problem)
     # A file cut between two fragments has no delimiter and may have just as many fragments as frames, by chance.
-    if count == found and not items.problem and (items.delimited or len(begins) in (0, count)):
+    # So may one whose Number of Frames is wrong. Where some fragments start like a frame, the others must be shown to.
+    if (
+        count == found
+        and not items.problem
+        and (len(begins) in (0, count) or (items.delimited and _each_is_a_frame(reader, items, begins, fmt)))
+    ):
         return FrameIndex(start, stop, "one fragment a frame")
     if items.cut and begins and begins[0] == 0 and len(begins) <= count:
-        return _truncated_index(items, begins, count, next_begun=_starts_frame(items.cut_head, fmt))
+        header_only = _is_header(reader, items, found - 1)
+        return _truncated_index(items, begins, count, next_begun=starts_frame(items.cut_head, fmt) and not header_only)
     if len(begins) == count and begins[0] == 0:
         ends = [stop[i - 1] for i in begins[1:]] + [stop[-1]]
         return FrameIndex(start[begins][:count], np.asarray(ends, np.int64)[:count], "start markers")
@@ -336,42 +338,41 @@ def _truncated_index(items: _Fragments, begins: list[int], count: int, *, next_b
     return FrameIndex(start, stop, "start markers", items.problem)
 
 
-_STARTS = (
-    (range(50, 82), (b"\xff\xd8\xff",), ()),
-    (range(90, 94), (b"\xff\x4f\xff\x51",), (b"jP  ",)),
-    (range(201, 206), (b"\xff\x4f\xff\x51",), (b"jP  ",)),
-    (range(110, 113), (b"\xff\x0a",), (b"JXL ",)),
-)
-"""Last number of 1.2.840.10008.1.2.4.x, first bytes of its code streams, and bytes 4 to 8 of its containers."""
+_HEADER_LIMIT = 1 << 16
+"""Bytes of a fragment that are read to see whether it is a header."""
 
 
-def _starts_frame(head: bytes, fmt: PixelFormat | None) -> bool:
-    """Whether a fragment starts with the first bytes of a code stream of this transfer syntax."""
-    uid = fmt.transfer_syntax_uid if fmt else ""
-    if uid == "1.2.840.10008.1.2.5":
-        return _is_rle_header(head)
-    last = uid.removeprefix("1.2.840.10008.1.2.4.")
-    for numbers, starts, boxes in _STARTS:
-        if (not uid or (last.isdecimal() and int(last) in numbers)) and (head.startswith(starts) or head[4:8] in boxes):
-            return True
-    return not uid and _is_rle_header(head)
+def _begins(reader: ByteReader, items: _Fragments, fmt: PixelFormat | None) -> list[int]:
+    """The fragments that start like a frame."""
+    starts = [i for i, head in enumerate(items.heads) if starts_frame(head, fmt)]
+    return [i for i in starts if i == 0 or not _is_header(reader, items, i - 1)]
 
 
-def _is_spiff(head: bytes) -> bool:
-    """Whether a fragment starts with a SPIFF header (T.84 F; JPEG-LS): the start marker is repeated behind it.
+def _is_header(reader: ByteReader, items: _Fragments, i: int) -> bool:
+    """Whether a fragment is a SPIFF header and nothing else: then the one after it continues the frame."""
+    head, nbytes = items.heads[i], items.stop[i] - items.start[i] - HEADER_NBYTES
+    found = spiff_nbytes(head)
+    if not found and starts_spiff(head) and len(head) < nbytes <= _HEADER_LIMIT:  # a long directory
+        found = spiff_nbytes(reader.read_at(items.start[i] + HEADER_NBYTES, nbytes))
+    return found == nbytes
 
-    A fragment that ends with the header is then followed by one that starts like a frame and is none.
+
+def _each_is_a_frame(reader: ByteReader, items: _Fragments, begins: list[int], fmt: PixelFormat | None) -> bool:
+    """Whether each fragment is one frame, though some do not start like one.
+
+    The start of one frame may be damaged. But a fragment after one that has not reached the end marker of its code
+    stream continues it. RLE and JPEG XL have no end marker, and every stream of theirs starts as it must.
     """
-    return head.startswith(b"\xff\xd8\xff\xe8")
+    if fmt is None:
+        return True
+    strange = sorted(set(range(1, len(items.start))) - set(begins))
+    return is_end_marked(fmt) and all(_ends_stream(reader, items, i - 1) for i in strange)
 
 
-def _is_rle_header(head: bytes) -> bool:
-    """PS3.5 G.5: number of segments, then 15 ascending offsets of which the first is 64."""
-    if len(head) < 64:
-        return False
-    segments, *offsets = struct.unpack_from("<16I", head)
-    used = offsets[:segments]
-    return 1 <= segments <= 15 and used[0] == 64 and used == sorted(used) and not any(offsets[segments:])
+def _ends_stream(reader: ByteReader, items: _Fragments, i: int) -> bool:
+    """Whether a fragment ends with EOI or EOC, padded or not."""
+    nbytes = min(items.stop[i] - items.start[i] - HEADER_NBYTES, HEAD_NBYTES)
+    return reader.read_at(items.stop[i] - nbytes, nbytes).rstrip(b"\0").endswith(END)
 
 
 def read_encapsulated(reader: ByteReader, index: FrameIndex, frame: int, *, path: str = "") -> memoryview:
@@ -414,7 +415,7 @@ def read_encapsulated(reader: ByteReader, index: FrameIndex, frame: int, *, path
     surplus = 0
     if index.fmt:
         surplus = sum(
-            _starts_frame(bytes(part[:_HEAD_NBYTES]), index.fmt) and not _is_spiff(bytes(before[:4]))
+            starts_frame(bytes(part[:HEAD_NBYTES]), index.fmt) and spiff_nbytes(before) != len(before)
             for before, part in pairwise(parts)
         )
     if surplus:

@@ -28,6 +28,7 @@ from fastdicom.headers.reading import hand_over_all, walk_headers
 from fastdicom.headers.vendors import apply_vendor_rules
 from fastdicom.scanner import NO_PIXELS, Walk
 from fastdicom.sources import open_reader
+from fastdicom.sources.dicomdir import is_dicomdir
 from fastdicom.types import FileRef, Skipped
 
 __all__ = [
@@ -153,6 +154,8 @@ def _what_else(locator: str, head: bytes) -> str:
 def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
     sop_class = header.values.get("sop_class_uid")
     if not isinstance(sop_class, bytes):
+        if _is_directory(ref):
+            return Skipped(ref.locator, "no-pixels", "a DICOMDIR; pass it as a source of its own")
         return Skipped(ref.locator, "damaged", "the header ends before any pixel data and names no SOP Class")
     if header.values.get("rows") or header.values.get("bits_allocated"):
         return Skipped(ref.locator, "damaged", "an image header without pixel data: the file ends early")
@@ -161,6 +164,15 @@ def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
     modality = header.values.get("modality")
     name = modality.decode("ascii", "replace").strip() if isinstance(modality, bytes) else "no modality"
     return Skipped(ref.locator, "no-pixels", f"DICOM without pixel data ({name}): not an image")
+
+
+def _is_directory(ref: FileRef) -> bool:
+    """Whether a file is a DICOMDIR, whose class stands in its file meta group only."""
+    try:
+        with open_reader(ref.locator, ref.size) as reader:
+            return is_dicomdir(reader.read_at(0, 1024))
+    except (FastDicomError, OSError):
+        return False
 
 
 def _is_image_class(uid: str) -> bool:

@@ -97,7 +97,9 @@ COLUMNS: tuple[Column, ...] = (
     _column("protocol_name", 0x0018_1030, "LO"),
     _column("trigger_time", 0x0018_1060, "DS"),
     _column("cardiac_number_of_images", 0x0018_1090, "IS"),
+    _column("reconstruction_diameter", 0x0018_1100, "DS"),
     _column("gantry_detector_tilt", 0x0018_1120, "DS"),
+    _column("filter_type", 0x0018_1160, "SH"),
     _column("imager_pixel_spacing", 0x0018_1164, "DS", 2),
     _column("convolution_kernel", 0x0018_1210, "SH"),
     _column("flip_angle", 0x0018_1314, "DS"),
@@ -152,7 +154,9 @@ COLUMNS: tuple[Column, ...] = (
     _column("voi_lut_sequence", 0x0028_3010, "SQ", kind="flag"),
     _column("real_world_value_mapping_sequence", 0x0040_9096, "SQ", kind="flag"),
     _column("csa_image_header", 0x0029_1010, "OB", kind="span", creator=b"SIEMENS CSA HEADER"),
+    _column("ge_raw_data_type", 0x0043_102F, "SS", creator=_GE_PARM),
     _column("ge_b_value", 0x0043_1039, "IS", creator=_GE_PARM),
+    _column("slice_vector", 0x0054_0080, "US", kind="flag"),
     _column("units", 0x0054_1001, "CS"),
     _column("frame_reference_time", 0x0054_1300, "DS"),
     _column("uih_b_value", 0x0065_1009, "FD", creator=_UIH),
@@ -357,7 +361,7 @@ class HeaderTable:
     def text(self, name: str, row: int) -> str:
         """A ``code`` or ``text`` value as str, decoded with the row's Specific Character Set (PS3.5 6.1)."""
         raw = bytes(self.columns[name][row])
-        if raw.isascii():
+        if raw.isascii() and b"\x1b" not in raw:  # the sets of ISO 2022 with 7 bits begin with an escape (PS3.5 H)
             return raw.decode("ascii")
         return decode_text(raw, bytes(self.columns["specific_character_set"][row]))
 

@@ -18,7 +18,7 @@ from fastdicom.headers.columns import (
     column_from_bytes,
     patient_key,
 )
-from fastdicom.headers.frame_groups import max_frames
+from fastdicom.headers.frame_groups import max_frames, native_frame_nbytes
 from fastdicom.scanner import DONE, ENHANCED, FLAG, SPAN, VALUE, Walk, Wanted, WantedElement
 
 __all__ = ["COLUMN_INDEX", "WANTED", "columns_of_walk", "frames_of_walk"]
@@ -74,7 +74,7 @@ def columns_of_walk(walk: Walk, rows: NDArray[np.int64]) -> dict[str, NDArray[An
     for index, (column, count) in enumerate(zip(COLUMNS, counts[: len(COLUMNS)].tolist(), strict=True)):
         if column.kind == "span":
             length = walk.length[rows, index]
-            offset = np.where(length >= 0, walk.offset[rows, index], -1)
+            offset = np.where(length > 0, walk.offset[rows, index], -1)
             columns[column.name] = np.stack([offset, np.maximum(length, 0)], axis=1)
         elif column.kind == "flag":
             length = walk.length[rows, index]
@@ -113,20 +113,23 @@ def _values_of_each(walk: Walk, rows: NDArray[np.int64]) -> list[bytes | None]:
 def frames_of_walk(walk: Walk) -> NDArray[np.int64]:
     """Frames of each file, (N,) int64; 0 where pydicom must read it, or where it has no pixel data."""
     frames: NDArray[np.int64] = (walk.status == DONE).astype(np.int64)
-    count_column, offsets_column = COLUMN_INDEX["number_of_frames"], COLUMN_INDEX["grid_frame_offset_vector"]
+    count_column = COLUMN_INDEX["number_of_frames"]
+    placing = [COLUMN_INDEX[name] for name in ("grid_frame_offset_vector", "slice_vector")]
     for row in np.flatnonzero((frames == 1) & (walk.length[:, count_column] > 0)).tolist():
         text = (walk.value(row, count_column) or b"").strip(b"\0 ")
         if text == b"1":
             continue
-        # A dose grid has a position for each plane; anything but digits is for pydicom to judge.
-        plain = text.isdigit() and len(text) < 10 and walk.length[row, offsets_column] <= 0
+        # A dose grid and a tomogram have a position for each plane; anything but digits is for pydicom to judge.
+        plain = text.isdigit() and len(text) < 10 and bool((walk.length[row, placing] <= 0).all())
         frames[row] = _plausible(walk, row, int(text)) if plain else 0
     return frames
 
 
 def _plausible(walk: Walk, row: int, count: int) -> int:
     nbytes = int(walk.sizes[row] - walk.pixel_offset[row])
-    return max(count, 1) if count <= max_frames(nbytes) else 0
+    native = walk.pixel_length[row] >= 0
+    frame_nbytes = native_frame_nbytes(lambda name: walk.value(row, COLUMN_INDEX[name])) if native else 0
+    return max(count, 1) if count <= max_frames(nbytes, frame_nbytes) else 0
 
 
 @lru_cache(maxsize=4096)

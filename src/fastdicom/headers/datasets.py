@@ -17,7 +17,7 @@ import numpy as np
 from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceError
 from fastdicom.headers.columns import ELEMENTS, Column
-from fastdicom.headers.frame_groups import frame_overrides, max_frames
+from fastdicom.headers.frame_groups import frame_overrides, max_frames, native_frame_nbytes
 from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader
 
@@ -135,7 +135,9 @@ def read_file_header(reader: ByteReader) -> FileHeader:
 def _most_frames(header: FileHeader, size: int) -> int:
     if header.values.get("transfer_syntax_uid", b"") in [uid.encode() for uid in DEFLATED]:
         return max_frames(min(header.pixel_length, 32 * size))
-    return max_frames(size - header.pixel_offset)
+    little = header.values.get("transfer_syntax_uid") != b"1.2.840.10008.1.2.2"
+    native = little and header.pixel_length >= 0
+    return max_frames(size - header.pixel_offset, native_frame_nbytes(header.values.get) if native else 0)
 
 
 @dataclass

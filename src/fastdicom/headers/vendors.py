@@ -1,8 +1,9 @@
-"""What vendors write in their own way: diffusion weighting, and several slices tiled into one frame.
+"""What vendors write in their own way: diffusion weighting, complex parts, several slices tiled into one frame.
 
 Both are brought into the columns that the standard has for them, so that nothing behind the header table knows a
-vendor: b-value and gradient go to ``diffusion_b_value`` and ``diffusion_gradient_orientation``, and a tiled frame
-(Siemens MOSAIC, United Imaging GRID) becomes one row a tile, each with its own Image Position (Patient).
+vendor: b-value and gradient go to ``diffusion_b_value`` and ``diffusion_gradient_orientation``, what part of the
+complex image is shown to ``complex_image_component``, and a tiled frame (Siemens MOSAIC, United Imaging GRID) becomes
+one row a tile, each with its own Image Position (Patient).
 
 Sources: DICOM PS3.3 C.8.13.5.9 (the standard's diffusion attributes); the vendors' DICOM conformance statements for
 their private elements; the geometry of mosaics is checked against dcm2niix.
@@ -37,6 +38,9 @@ MAX_B_VALUE = 1e5
 
 GE_B_OFFSET = 1_000_000_000
 """GE adds it to b-values to mark how they were prescribed."""
+
+GE_COMPONENTS = (b"MAGNITUDE", b"PHASE", b"REAL", b"IMAGINARY")
+"""What the values 0, 1, 2 and 3 of GE's Raw Data Type (0043,102F) say."""
 
 MAX_TILES = 4096
 
@@ -73,6 +77,7 @@ def apply_vendor_rules(table: HeaderTable) -> HeaderTable:
     if _any_diffusion(complete):
         with np.errstate(invalid="ignore"):
             _fill_diffusion(complete, unreadable)
+    _fill_component(complete)
     result = _with_tiles(complete, unreadable)
     if unreadable:
         kept = np.array([path not in unreadable for path in result["path"].tolist()], dtype=np.bool_)
@@ -117,6 +122,20 @@ def _fill_diffusion(table: HeaderTable, unreadable: dict[str, str]) -> None:
     # Without weighting there is no direction, however it is written: zeros, NaN, or what the scanner last used.
     unweighted = (table["diffusion_b_value"] == 0) | (np.abs(table["diffusion_gradient_orientation"]).sum(axis=1) == 0)
     table.columns["diffusion_gradient_orientation"][unweighted] = np.nan
+
+
+def _fill_component(table: HeaderTable) -> None:
+    """Fill an empty Complex Image Component of MR images from GE's private element, unless Image Type says it."""
+    said = table["ge_raw_data_type"]
+    fill = (said >= 0) & (said < len(GE_COMPONENTS)) & (table["complex_image_component"] == b"")
+    fill &= table["modality"] == b"MR"
+    for image_type in np.unique(table["image_type"][fill]).tolist() if fill.any() else ():
+        values = {value.strip() for value in bytes(image_type).upper().split(b"\\")[2:]}
+        if values & {b"M", b"P", b"R", b"I", *GE_COMPONENTS}:
+            fill &= table["image_type"] != image_type
+    if fill.any():
+        names = np.array(GE_COMPONENTS)[np.where(fill, said, 0)]
+        table.columns["complex_image_component"] = np.where(fill, names, table["complex_image_component"])
 
 
 def _to_patient(directions: NDArray[np.float64], orientation: NDArray[np.float64]) -> NDArray[np.float64]:

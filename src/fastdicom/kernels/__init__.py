@@ -4,6 +4,7 @@ Each writes into an array that it is given, holds no lock while it runs, and com
 first call: importing this package does not import Numba.
 """
 
+from fastdicom.kernels._layout import row_bands
 from fastdicom.kernels.colour import (
     interleave,
     ybr_full_422_to_rgb,
@@ -40,6 +41,7 @@ __all__ = [
     "padding_mask",
     "palette_rgb",
     "rescale",
+    "row_bands",
     "stored_range",
     "to_display",
     "unpack_bits",

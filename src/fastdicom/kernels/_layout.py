@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,21 @@ _FLAT_LIMIT = 1 << 30
 
 BITS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 """Unsigned dtype by item size: kernels that only move bits are compiled once for signed, unsigned and float."""
+
+
+_BAND_PIXELS = 1 << 17
+"""1 MiB of float64, which stays in the cache of a core."""
+
+
+def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of the first axis that cover an array: what makes float64 of every pixel on its way takes a band at a
+    time, since whole frames of it would take several times the memory of the image."""
+    columns = 1
+    for size in shape[1:]:
+        columns *= size
+    step = max(1, _BAND_PIXELS // max(1, columns))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
 
 
 class Rows(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from fastdicom._numba import Kernel
 from fastdicom.errors import ValuesError
 from fastdicom.kernels import _rescale_loops as loops
-from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_shape, same_memory
+from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_bands, row_shape, same_memory
 
 __all__ = ["rescale", "stored_range"]
 
@@ -77,7 +77,10 @@ def rescale(
         stored = stored if in_place else stored.copy()
     if stored.dtype.kind == "f":
         if out.dtype.kind != "f":
-            return _round_into(stored.astype(np.float64) * slope + intercept, out)
+            return sum(
+                _round_into(stored[band].astype(np.float64) * slope + intercept, out[band])
+                for band in row_bands(out.shape)
+            )
         return _run(_Recipe(loops.float_float_rows, None, (float(slope), float(intercept))), stored, out, False)
 
     low_bit = high_bit + 1 - bits_stored
@@ -88,11 +91,17 @@ def rescale(
     if recipe is not None:
         return _run(recipe, stored, out, in_place)
     if stored.itemsize == 8 and not signed:
-        unsigned = stored.view(np.uint64) & np.uint64((1 << bits_stored) - 1)
-        return _from_uint64(unsigned, slope, intercept, out)
-    values = np.empty(stored.shape, np.float64)
-    rescale(stored, bits_stored, bits_stored - 1, signed, slope, intercept, values)
-    return _round_into(values, out)
+        mask = np.uint64((1 << bits_stored) - 1)
+        return sum(
+            _from_uint64(stored[band].view(np.uint64) & mask, slope, intercept, out[band])
+            for band in row_bands(out.shape)
+        )
+    misfits = 0
+    for band in row_bands(out.shape):
+        values = np.empty(out[band].shape, np.float64)
+        rescale(stored[band], bits_stored, bits_stored - 1, signed, slope, intercept, values)
+        misfits += _round_into(values, out[band])
+    return misfits
 
 
 class _Recipe(NamedTuple):

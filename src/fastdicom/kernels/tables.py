@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
 from fastdicom.errors import ValuesError
-from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_shape
+from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_bands, row_shape
 
 __all__ = ["apply_lut", "apply_table", "container_values", "expand_segmented_palette", "lut_at", "palette_rgb"]
 
@@ -79,7 +79,8 @@ def apply_lut(values: AnyArray, first_mapped: int, lut: AnyArray, out: AnyArray)
         LUT Data (0028,3006).
     """
     if values.itemsize > 2:
-        out[...] = lut_at(values, first_mapped, lut)
+        for band in row_bands(values.shape):
+            out[band] = lut_at(values[band], first_mapped, lut)
         return
     width = 8 * values.itemsize
     domain = container_values(values.dtype, width, width - 1, values.dtype.kind == "i")

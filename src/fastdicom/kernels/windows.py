@@ -6,6 +6,7 @@ MONOCHROME1 shows the smallest value white: 255 minus that.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
 from fastdicom.errors import ValuesError
-from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_shape
+from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_bands, row_shape
 from fastdicom.kernels.tables import apply_table, container_values
 
 __all__ = ["FUNCTIONS", "auto_window", "check_window", "lut_to_display", "to_display", "window", "window_at"]
@@ -96,7 +97,8 @@ def window(
         )
         return
     if function == "SIGMOID" or values.dtype.kind in "iu" or values.itemsize not in (4, 8):
-        out[...] = to_display(window_at(values, center, width, function), inverted=inverted)
+        for band in row_bands(out.shape):
+            out[band] = to_display(window_at(values[band], center, width, function), inverted=inverted)
         return
     check_window(center, width, function)
     if function == "LINEAR":
@@ -156,13 +158,17 @@ def _linear_rows(  # type: ignore[no-untyped-def]
 
 
 def auto_window(
-    values: AnyArray, *, padding: tuple[float, float] | None = None, percentiles: tuple[float, float] = (1.0, 99.0)
+    values: AnyArray | Iterable[AnyArray],
+    *,
+    padding: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] = (1.0, 99.0),
 ) -> tuple[float, float]:
     """Center and width (for LINEAR_EXACT) that span the percentiles of `values`.
 
     Parameters
     ----------
-    values : 8 or 16 bit integers, 32 bit integers or floats, any shape
+    values : 8 or 16 bit integers, 32 bit integers or floats, any shape; or several such arrays of one dtype
+        Several may be anything that can be walked twice (a list, not a generator), and only one is held at a time.
     padding : (low, high), inclusive
         Values in this range, and NaN and infinities, do not count.
 
@@ -177,7 +183,7 @@ def auto_window(
     ValuesError
         Nothing but padding.
     """
-    levels, counts = _histogram(values, padding)
+    levels, counts = _histogram([values] if isinstance(values, np.ndarray) else values, padding)
     cumulative = np.cumsum(counts)
     total = int(cumulative[-1]) if len(cumulative) else 0
     if total == 0:
@@ -191,30 +197,49 @@ def auto_window(
     return (low + high) / 2.0, high - low
 
 
-def _histogram(values: AnyArray, padding: tuple[float, float] | None) -> tuple[AnyArray, NDArray[np.int64]]:
+def _histogram(parts: Iterable[AnyArray], padding: tuple[float, float] | None) -> tuple[AnyArray, NDArray[np.int64]]:
     """Ascending levels and how many values there are of each, padding left out."""
-    if values.dtype.kind in "iu" and values.itemsize <= 2:
-        bits = 8 * values.itemsize
-        counts = np.zeros(1 << bits, np.int64)
-        shape = row_shape(values)
-        source = readable(values, shape)
-        _count_rows(source.flat.view(BITS[values.itemsize]), source.step, *shape, counts)
-        levels = container_values(values.dtype, bits, bits - 1, values.dtype.kind == "i")
+    counts = np.zeros(0, np.int64)
+    low, high, total = np.inf, -np.inf, 0
+    dtype = np.dtype(np.uint8)
+    for part in parts:
+        dtype = part.dtype
+        if dtype.kind in "iu" and dtype.itemsize <= 2:
+            counts = counts if len(counts) else np.zeros(1 << 8 * dtype.itemsize, np.int64)
+            shape = row_shape(part)
+            source = readable(part, shape)
+            _count_rows(source.flat.view(BITS[dtype.itemsize]), source.step, *shape, counts)
+            continue
+        for kept in _kept(part, padding):
+            total += kept.size
+            low, high = min(low, float(kept.min())), max(high, float(kept.max()))
+    if len(counts):
+        bits = 8 * dtype.itemsize
+        levels = container_values(dtype, bits, bits - 1, dtype.kind == "i")
         order = np.argsort(levels, kind="stable")
         levels, counts = levels[order], counts[order]
         if padding is not None:
             counts[(levels >= padding[0]) & (levels <= padding[1])] = 0
         return levels, counts
-    kept = values[np.isfinite(values)] if values.dtype.kind == "f" else values.reshape(-1)
-    if padding is not None:
-        kept = kept[(kept < padding[0]) | (kept > padding[1])]
-    if kept.size == 0:
-        return np.zeros(0), np.zeros(0, np.int64)
-    low, high = float(kept.min()), float(kept.max())
     if high <= low:
-        return np.array([low]), np.array([kept.size], np.int64)
-    counts, edges = np.histogram(kept, bins=_HISTOGRAM_BINS, range=(low, high))
-    return edges[:-1], counts.astype(np.int64)
+        return np.array([low]), np.array([total], np.int64)
+    counts, edges = np.zeros(_HISTOGRAM_BINS, np.int64), np.zeros(1)
+    for part in parts:
+        for kept in _kept(part, padding):
+            found, edges = np.histogram(kept, bins=_HISTOGRAM_BINS, range=(low, high))
+            counts += found
+    return edges[:-1], counts
+
+
+def _kept(values: AnyArray, padding: tuple[float, float] | None) -> Iterator[AnyArray]:
+    """The values that count, some rows at a time."""
+    rows = values.reshape(-1, *values.shape[-1:])
+    for band in row_bands(rows.shape):
+        kept = rows[band][np.isfinite(rows[band])] if values.dtype.kind == "f" else rows[band].reshape(-1)
+        if padding is not None:
+            kept = kept[(kept < padding[0]) | (kept > padding[1])]
+        if kept.size:
+            yield kept
 
 
 @kernel([f"void(const({a}[::1]), intp, intp, intp, int64[::1])" for a in ("uint16", "uint8")], warm=0)

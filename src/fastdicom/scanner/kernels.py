@@ -54,6 +54,12 @@ def _byte(block, at):
 
 
 @kernel()
+def _is_code_string(block, value_at):
+    """Whether the explicit header before a value says CS, which has the short form: tag, VR, two bytes of length."""
+    return _byte(block, value_at - 4) == 0x43 and _byte(block, value_at - 3) == 0x53
+
+
+@kernel()
 def _u16(block, at):
     return _byte(block, at) | _byte(block, at + 1) << 8
 
@@ -360,7 +366,7 @@ def _walk_file(
         if depth > 0:
             position = after
             continue
-        if is_charset and not implicit and vr != TEXT:
+        if is_charset and not implicit and not _is_code_string(block, value + shift):
             reason = R_VR
             break
         if is_creator:
@@ -381,7 +387,7 @@ def _walk_file(
                     break
                 state[SYNTAX] = _syntax_of(block, value + shift, n)
         if column >= 0:
-            if keep == ENHANCED and n > 0:
+            if keep == ENHANCED and (n > 0 or (not implicit and vr != SQ)):
                 reason = R_ENHANCED
                 break
             if keep == VALUE:

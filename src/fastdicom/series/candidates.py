@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastdicom.headers import INT_MISSING, HeaderTable
 from fastdicom.series.found import Dimension
 from fastdicom.series.grouping import Codes, codes_of
-from fastdicom.series.times import seconds_of
+from fastdicom.series.times import clock_of, seconds_of
 
 __all__ = ["Candidate", "all_candidates", "complex_component", "instance_numbers"]
 
@@ -105,8 +105,7 @@ def _clock_times(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candid
     seconds = seconds_of(table["acquisition_date_time"][rows])
     yield Candidate("t", "acquisition_date_time", seconds, "s", ranked=True)
     for kind in ("acquisition", "content"):
-        seconds = seconds_of(table[f"{kind}_time"][rows], table[f"{kind}_date"][rows])
-        yield Candidate("t", f"{kind}_time", seconds, "s", ranked=True)
+        yield Candidate("t", f"{kind}_time", clock_of(table, rows, kind).seconds, "s", ranked=True)
 
 
 def _diffusion(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[Candidate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,16 @@ from fastdicom.series.candidates import Candidate, all_candidates, instance_numb
 from fastdicom.series.found import Dimension
 from fastdicom.series.grouping import Codes, codes_of
 
-__all__ = ["Grid", "explain_repeats", "varying_attributes"]
+__all__ = ["RECONSTRUCTION", "Grid", "differing_along", "explain_repeats", "varying_attributes"]
 
 MAX_COMBINED = 3
 """Most attributes that are combined to explain repeats (time x echo x component, say)."""
+
+RECONSTRUCTION = ("slice_thickness", "convolution_kernel", "filter_type", "reconstruction_diameter")
+"""Attributes of how an image was made of what was measured: they do not change with time."""
+
+_WRITTEN = frozenset(("content_time", "instance_number"))
+"""Attributes that say when, or as which, an image was made: images of one moment differ in them too."""
 
 _NO_EXPLANATION = frozenset(
     ("csa_image_header", "extended_offset_table", "extended_offset_table_lengths", "sop_instance_uid")
@@ -64,7 +71,8 @@ def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes
     Grid, or None where no attribute, alone or with up to two others, gives a full grid.
 
     Attributes are tried in the order of `all_candidates`: first those whose values are the same at every position,
-    then, for what is different from slice to slice (times), their order within each position.
+    then, for what is different from slice to slice (times), their order within each position. When an image was made
+    is no time axis where all images of a position were acquired at one time, or are made in different ways.
     """
     counts = np.bincount(position)
     if counts.min() != counts.max():
@@ -72,7 +80,10 @@ def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes
     cells = _Cells(position, len(counts), int(counts[0]))
     exact: list[tuple[Candidate, Codes, int]] = []
     ranked: list[Candidate] = []
+    at_once = _acquired_at_once(table, rows, position)
     for candidate in all_candidates(table, rows):
+        if at_once and candidate.attribute == "content_time":
+            continue
         codes, size = candidate.ordered_codes()
         if size < 2 or not _varies_within(codes, position):
             continue
@@ -84,15 +95,47 @@ def explain_repeats(table: HeaderTable, rows: NDArray[np.int64], position: Codes
     for number in range(1, MAX_COMBINED + 1):
         for chosen in combinations(exact, number):
             grid = _exact_grid(chosen, rows, cells)
-            if grid is not None:
+            if grid is not None and not _is_mixture(table, grid):
                 return grid
     for number in range(MAX_COMBINED):
         for chosen in combinations(exact, number):
             for candidate in ranked:
                 grid = _ranked_grid(chosen, candidate, table, rows, cells)
-                if grid is not None:
+                if grid is not None and not _is_mixture(table, grid):
                     return grid
-    return _grid_by_instance_number(table, rows, cells)
+    counted = _grid_by_instance_number(table, rows, cells)
+    return None if counted is None or _is_mixture(table, counted) else counted
+
+
+def differing_along(table: HeaderTable, rows: NDArray[np.int64], axis: int) -> dict[str, list[Any]]:
+    """What differs along an axis of a grid although one way of reconstruction has one value: name, distinct values."""
+    found = {}
+    for name in RECONSTRUCTION:
+        values = table[name][rows]
+        first = np.take(values, [0], axis=axis)
+        same = np.isclose(values, first, rtol=1e-3, equal_nan=True) if values.dtype.kind == "f" else values == first
+        if not same.all():
+            found[name] = np.unique(values).tolist()
+    return found
+
+
+def _is_mixture(table: HeaderTable, grid: Grid) -> bool:
+    """Whether an axis that only says when images were made runs over several ways of making them."""
+    return any(
+        dimension.attribute in _WRITTEN and bool(differing_along(table, grid.rows, axis))
+        for axis, dimension in enumerate(grid.dimensions)
+    )
+
+
+def _acquired_at_once(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> bool:
+    """Whether all frames say when they were acquired, and those of each position say the same."""
+    known = False
+    for name in ("acquisition_date_time", "acquisition_time"):
+        values = table[name][rows]
+        known |= bool((values != b"").all())
+        if _varies_within(codes_of(values), position):
+            return False
+    return known and not _varies_within(codes_of(table["acquisition_date"][rows]), position)
 
 
 def varying_attributes(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> list[str]:

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.headers import HeaderTable
+from fastdicom.series.candidates import complex_component
 from fastdicom.series.grouping import Codes, codes_of
 
 __all__ = ["alternating_kinds", "alternation_notes", "origin_notes"]
 
-_KINDS = ("image_type", "convolution_kernel")
+_KINDS = ("image_type", "convolution_kernel", "complex_image_component", "rescale_type")
 """Attributes that say what an image is: what differs in them alternately was made in two ways."""
 
 _ACQUIRED = (
@@ -24,6 +25,13 @@ _ACQUIRED = (
     "inversion_time",
     "flip_angle",
     "temporal_position_identifier",
+    "temporal_position_index",
+    "trigger_time",
+    "nominal_cardiac_trigger_delay_time",
+    "slice_thickness",
+    "filter_type",
+    "reconstruction_diameter",
+    "rescale_intercept",
 )
 """Attributes that say how a slice was acquired: all slices of a stack share them, but for blocks of a long one."""
 
@@ -71,7 +79,9 @@ def alternation_notes(
     """
     stacks = rows.reshape(-1, rows.shape[-1])
     names_of: dict[bytes, list[str]] = {}
-    for name in _ACQUIRED:
+    # Two reconstructions of computed tomography store their numbers differently; others scale every slice as they like.
+    computed = bytes(table["modality"][stacks[0, 0]]) == b"CT"
+    for name in _ACQUIRED if computed else _ACQUIRED[:-1]:
         codes = _codes_along(table[name], stacks)
         if codes is not None and _steps(codes, least=2) is not None:
             numbered = np.unique(codes, return_index=True)[1].argsort().argsort()[codes]  # by first slice
@@ -102,9 +112,10 @@ def origin_notes(
     trace image is computed. Source: DICOM PS3.3 C.7.6.1.1.2 (Image Type, value 1).
     """
     flat = rows.ravel()
+    parts = _part_warnings(table, rows)
     codes = codes_of(table["image_type"][flat])
     if not codes.any():
-        return (), ()
+        return (), parts
     first = np.unique(codes, return_index=True)[1]
     types = [tuple(value.strip() for value in bytes(table["image_type"][flat[k]]).upper().split(b"\\")) for k in first]
     names = [values[0].decode("ascii", "replace") for values in types]
@@ -112,13 +123,29 @@ def origin_notes(
     if len([name for name in distinct if name]) < 2:
         kind = np.array([sorted(set(types)).index(values) for values in types])[codes].reshape(-1, rows.shape[-1])
         mixed = bool((kind != kind[:, :1]).any())
-        return ((f"slices of one stack differ in image_type ({len(set(types))} values)",) if mixed else ()), ()
+        return ((f"slices of one stack differ in image_type ({len(set(types))} values)",) if mixed else ()), parts
     origin = np.array([distinct.index(name) for name in names])[codes].reshape(-1, rows.shape[-1])
     counts = np.bincount(origin.ravel())
-    parts = [f"{count} {name or 'unknown'}" for count, name in zip(counts[1:], distinct[1:], strict=True)]
-    sentence = f"{counts[0]} of {len(flat)} slices are {distinct[0]}, {', '.join(parts)} (Image Type)"
+    others = [f"{count} {name or 'unknown'}" for count, name in zip(counts[1:], distinct[1:], strict=True)]
+    sentence = f"{counts[0]} of {len(flat)} slices are {distinct[0]}, {', '.join(others)} (Image Type)"
     mixed = bool((origin != origin[:, :1]).any()) or _TIMES.issuperset(axes)
-    return ((), (f"{sentence}: acquired and computed images are in one volume",)) if mixed else ((sentence,), ())
+    joined = f"{sentence}: acquired and computed images are in one volume"
+    return ((), (joined, *parts)) if mixed else ((sentence,), parts)
+
+
+def _part_warnings(table: HeaderTable, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """What a caller must hear of magnitude, phase, real and imaginary slices in one stack."""
+    flat = rows.ravel()
+    if not any((table[name][flat] != table[name][flat[0]]).any() for name in ("complex_image_component", "image_type")):
+        return ()
+    names = complex_component(table, flat)[1].reshape(-1, rows.shape[-1])
+    if not ((names != names[:, :1]) & (names != "") & (names[:, :1] != "")).any():
+        return ()
+    found, counts = np.unique(names[names != ""], return_counts=True)
+    parts = ", ".join(f"{count} {name}" for name, count in zip(found.tolist(), counts.tolist(), strict=True))
+    return (
+        f"slices of one stack show different parts of the complex image ({parts}): their numbers are no one quantity",
+    )
 
 
 def _listed(values: NDArray[Any], form: str = "d") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -64,9 +65,12 @@ def divided(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> tup
         codes = combine_codes([codes_of(table[name][rows]) for name in kinds])
         if _unique_places(codes, position) and codes.max() + 1 <= max(most, len(rows) // 2):
             return _in_order(table, rows, codes), ", ".join(kinds)
-    occurrence = _occurrence(table, rows, position, folders)
-    if same or not names or _follow(table, rows, occurrence):
-        return occurrence, ""
+    if same or not names:
+        return _occurrence(table, rows, position, folders), ""
+    for values, name in _orders(table, rows):
+        occurrence = _ranked(values, position)
+        if _follow(values, occurrence):
+            return occurrence, name
     return None
 
 
@@ -104,16 +108,25 @@ def _occurrence(table: HeaderTable, rows: NDArray[np.int64], position: Codes, fo
     return occurrence
 
 
-def _follow(table: HeaderTable, rows: NDArray[np.int64], occurrence: Codes) -> bool:
-    """Whether all first frames come before all second ones by some clock or number: no frame changed its part."""
+def _orders(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float64], str]]:
+    """Numbers and clocks by which frames may follow one another, and what they are called; none that lacks a value."""
     number = table["instance_number"][rows]
-    orders = [np.where(number == INT_MISSING, np.nan, number.astype(np.float64))]
+    orders = [(np.where(number == INT_MISSING, np.nan, number.astype(np.float64)), "")]
     for kind in ("acquisition", "content"):
-        orders.append(seconds_of(table[f"{kind}_time"][rows], table[f"{kind}_date"][rows]))
-    for values in orders:
-        if np.isnan(values).any():
-            continue
-        parts = [values[occurrence == k] for k in range(int(occurrence.max()) + 1)]
-        if all(a.max() < b.min() for a, b in pairwise(parts)):
-            return True
-    return False
+        orders.append((seconds_of(table[f"{kind}_time"][rows], table[f"{kind}_date"][rows]), f"{kind}_time"))
+    yield from ((values, name) for values, name in orders if not np.isnan(values).any())
+
+
+def _ranked(values: NDArray[np.float64], position: Codes) -> Codes:
+    """The how-manieth frame of its position each row is, by these values."""
+    order = np.lexsort((values, position))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(position))[:-1]])
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - starts[position[order]]
+    return rank
+
+
+def _follow(values: NDArray[np.float64], occurrence: Codes) -> bool:
+    """Whether all first frames come before all second ones by these values: no frame changed its part."""
+    parts = [values[occurrence == k] for k in range(int(occurrence.max()) + 1)]
+    return all(a.max() < b.min() for a, b in pairwise(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,11 +13,13 @@ from fastdicom.errors import IrregularSpacingError, RepeatedPositionError, TiltE
 from fastdicom.geometry import grid_indices, is_orthonormal, slice_normal, slice_positions
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.vendors import TILES_NONE
+from fastdicom.series.beside import beside_one_another
 from fastdicom.series.dimensions import Grid, explain_repeats, varying_attributes
 from fastdicom.series.found import FoundVolume
-from fastdicom.series.grouping import Codes, codes_of, is_place, merge_close, split_by
+from fastdicom.series.gaps import spacing_tolerance
+from fastdicom.series.grouping import Codes, codes_of, is_place, split_by
 from fastdicom.series.interleaved import alternating_kinds
-from fastdicom.series.ordered import ordered_volume, spacing_tolerance
+from fastdicom.series.ordered import ordered_volume
 from fastdicom.series.repeats import complete_part, divided, shares_instances
 from fastdicom.series.unplaced import unplaced_volume
 from fastdicom.series.words import file_name, full_uid, listed, short_uid
@@ -49,18 +52,6 @@ _COUNTED = (
 
 _KINDS = ("convolution_kernel", "image_type")
 
-_REMEDIES = {
-    "raise": "Pass policy=GeometryPolicy(duplicates='first') to keep the first of each, or duplicates='split' for one "
-    "volume each.",
-    "first": "No part of them has a frame at every position, so that duplicates='first' would mix parts. Pass "
-    "policy=GeometryPolicy(duplicates='split'), or only the files of one part.",
-    "split": "Nothing divides them without mixing parts, so that duplicates='split' would guess. Pass only the files "
-    "of one part.",
-}
-
-BESIDE_MM = 1.0
-"""Slices of one stack that are moved against one another by more than this are no rounding: another stack."""
-
 
 def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: GeometryPolicy) -> list[FoundVolume]:
     """The volumes in one group of frames (see `group_rows`); at least one, possibly with an error."""
@@ -81,12 +72,20 @@ def volumes_of_group(table: HeaderTable, rows: NDArray[np.int64], policy: Geomet
             volumes = _regular_parts(table, rows, codes, strict, whole)
             if volumes is not None:
                 note = f"one of {len(volumes)} volumes of this series that {what}"
-                return [replace(volume, policy=policy, notes=(*volume.notes, note)) for volume in volumes]
+                whole_parts = [part for volume in volumes for part in _of_part(table, volume, policy)]
+                return [replace(part, notes=(*part.notes, note)) for part in whole_parts]
     if whole.error is None or isinstance(whole.error, TiltError):
         kinds = alternating_kinds(table, whole.rows)
         if kinds is not None:
             return _kinds_apart(table, whole, kinds, policy)
     return [replace(whole, policy=policy)] if whole.error is None else _positioned(table, rows, policy)
+
+
+def _of_part(table: HeaderTable, volume: FoundVolume, policy: GeometryPolicy) -> list[FoundVolume]:
+    """The volume of one part of a group; several where two reconstructions are in it."""
+    if _mixes_images(table, volume):
+        return volumes_of_group(table, np.sort(volume.used_rows), policy)
+    return [replace(volume, policy=policy)]
 
 
 def _kinds_apart(
@@ -138,13 +137,15 @@ def _equally_often(kinds: NDArray[np.bytes_], axis: int) -> bool:
     return bool(len(set(counts.tolist())) == 1 and (np.sort(lines, axis=1) == np.sort(lines[0])).all())
 
 
-def _partitions(table: HeaderTable, rows: NDArray[np.int64]) -> list[tuple[Codes, str]]:
+def _partitions(table: HeaderTable, rows: NDArray[np.int64]) -> Iterator[tuple[Codes, str]]:
     """Ways to divide a group, best first: (code of each row, what differs between the parts)."""
-    found = [(codes_of(table[name][rows]), f"differ in {name}") for name in _SPLITTING]
+    for name in _SPLITTING:
+        yield codes_of(table[name][rows]), f"differ in {name}"
     position = table["image_position"][rows]
     normal = slice_normal(table["image_orientation"][rows[0]])
-    across = position - slice_positions(position, normal)[:, None] * normal
-    return [(merge_close(across, BESIDE_MM), "lie beside one another"), *found]
+    place = _position_index(slice_positions(position, normal))
+    for codes in beside_one_another(position, normal, place):
+        yield codes, "lie beside one another"
 
 
 def _regular_parts(
@@ -181,7 +182,7 @@ def _positioned(table: HeaderTable, rows: NDArray[np.int64], policy: GeometryPol
     # One SOP Instance UID is one image: two files of it are no two times, whatever their clocks say.
     grid = None if shares_instances(table, rows) else explain_repeats(table, rows, position)
     if grid is not None:
-        return [_from_grid(table, grid, policy)]
+        return _from_grid(table, grid, policy)
     return _unexplained(table, rows, position, policy)
 
 
@@ -215,23 +216,13 @@ def _same_place(gaps: NDArray[np.float64]) -> float:
     return max(usual, min(1e-3, 0.5 * float(real[-1])))
 
 
-def _from_grid(table: HeaderTable, grid: Grid, policy: GeometryPolicy) -> FoundVolume:
+def _from_grid(table: HeaderTable, grid: Grid, policy: GeometryPolicy) -> list[FoundVolume]:
     names = tuple(dimension.name for dimension in grid.dimensions)
     volume = ordered_volume(table, grid.rows, grid.dimensions, policy)
     places = table["image_position"][grid.rows].reshape(-1, grid.rows.shape[-1], 3)
     moved = np.linalg.norm(places - places[0], axis=-1)
     if moved.max() > max(spacing_tolerance(policy, volume.geometry.spacing[0]), policy.spacing_tolerance_mm):
-        which, slice_index = np.unravel_index(int(np.argmax(moved)), moved.shape)
-        row = int(grid.rows.reshape(-1, grid.rows.shape[-1])[which, slice_index])
-        error = RepeatedPositionError(
-            f"Slices of different {'/'.join(names)} lie up to {moved.max():.3f} mm apart in the plane in series "
-            f"{short_uid(table, grid.rows)} (slice {slice_index}, {file_name(table, row)}); one array cannot hold "
-            "them. Pass policy=GeometryPolicy(duplicates='split') for one volume each.",
-            series_instance_uid=full_uid(table, grid.rows),
-            distance_mm=float(moved.max()),
-            path=str(table["path"][row]),
-        )
-        return replace(volume, error=error)
+        return _moved(table, grid, volume, moved)
     notes = [f"{' x '.join(names)} from {', '.join(d.attribute for d in grid.dimensions)}"]
     if any(d.directions is not None for d in grid.dimensions) and np.isfinite(table["ge_gradient_x"][grid.rows]).any():
         notes.append("gradient directions are as GE writes them: along frequency, phase and slice, not patient axes")
@@ -241,21 +232,51 @@ def _from_grid(table: HeaderTable, grid: Grid, policy: GeometryPolicy) -> FoundV
             "no attribute says what differs between the repeated positions: complete volumes were counted in "
             "InstanceNumber order"
         )
-    return replace(volume, notes=(*notes, *volume.notes), warnings=tuple(warnings))
+    return [replace(volume, notes=(*notes, *volume.notes), warnings=tuple(warnings))]
+
+
+def _moved(table: HeaderTable, grid: Grid, volume: FoundVolume, moved: NDArray[np.float64]) -> list[FoundVolume]:
+    """Times, echoes, ... whose slices are not at one place: no array, but a volume each on request.
+
+    `moved` is (stacks, Z): mm from the slice of the first stack.
+    """
+    stacks = grid.rows.reshape(-1, grid.rows.shape[-1])
+    names = "/".join(dimension.name for dimension in grid.dimensions)
+    farthest = float(moved.max())
+    if volume.policy.duplicates == "split":
+        attributes = ", ".join(dimension.attribute for dimension in grid.dimensions)
+        note = (
+            f"one of {len(stacks)} volumes of different {names} ({attributes}) that lie up to {farthest:.3f} mm apart "
+            "in the plane (duplicates='split')"
+        )
+        parts = [ordered_volume(table, stack, (), volume.policy) for stack in stacks]
+        return [replace(part, notes=(*part.notes, note)) for part in parts]
+    which, slice_index = np.unravel_index(int(np.argmax(moved)), moved.shape)
+    row = int(stacks[which, slice_index])
+    error = RepeatedPositionError(
+        f"Slices of different {names} lie up to {farthest:.3f} mm apart in the plane in series "
+        f"{short_uid(table, grid.rows)} (slice {slice_index}, {file_name(table, row)}); one array cannot hold "
+        "them. Pass policy=GeometryPolicy(duplicates='split') for one volume each.",
+        series_instance_uid=full_uid(table, grid.rows),
+        distance_mm=farthest,
+        path=str(table["path"][row]),
+    )
+    return [replace(volume, error=error)]
 
 
 def _unexplained(
     table: HeaderTable, rows: NDArray[np.int64], position: Codes, policy: GeometryPolicy
 ) -> list[FoundVolume]:
     """Repeated positions that no attribute explains: what the policy says."""
-    error = _repeated_error(table, rows, position, policy)
+    parted = divided(table, rows, position)
+    kept = None if parted is None else complete_part(parted[0], position)
+    error = _repeated_error(table, rows, position, _remedy(table, rows, position, parted, kept))
     refused = replace(policy, gaps="keep")
     ordered = rows[np.lexsort((table["sop_instance_uid"][rows], table["instance_number"][rows], position))]
     _, one_each = np.unique(position, return_index=True)
     whole = ordered_volume(table, rows[one_each], (), refused)
     whole = replace(whole, rows=ordered, dims=("z",), policy=policy, error=error)
-    parted = None if policy.duplicates == "raise" else divided(table, rows, position)
-    if parted is None:
+    if parted is None or policy.duplicates == "raise":
         return [whole]
     codes, what = parted
     along = np.argsort(position, kind="stable")
@@ -266,7 +287,6 @@ def _unexplained(
         note = f"one of {len(parts)} volumes split at repeated positions (duplicates='split'), {differ}"
         volumes = [ordered_volume(table, part, (), policy) for part in parts]
         return [replace(volume, notes=(*volume.notes, note)) for volume in volumes]
-    kept = complete_part(codes, position)
     if kept is None:
         return [whole]  # one frame of each position would be of different parts
     dropped = tuple(int(row) for row in rows[codes != kept])
@@ -275,9 +295,34 @@ def _unexplained(
     return [replace(volume, notes=(*volume.notes, note + differ), dropped=dropped)]
 
 
-def _repeated_error(
-    table: HeaderTable, rows: NDArray[np.int64], position: Codes, policy: GeometryPolicy
-) -> RepeatedPositionError:
+def _remedy(
+    table: HeaderTable,
+    rows: NDArray[np.int64],
+    position: Codes,
+    parted: tuple[Codes, str] | None,
+    kept: int | None,
+) -> str:
+    """What helps against repeated positions: only what will not be refused in turn."""
+    if parted is None:
+        counts = np.bincount(position)
+        same = rows[position == int(np.argmax(counts > 1))]
+        return (
+            "Nothing divides them without mixing parts, so that duplicates='first' and duplicates='split' would guess. "
+            f"Pass one frame of each position only: leave out {int(counts.sum()) - len(counts)} of the {len(rows)}, "
+            f"starting with all but one of {listed(file_name(table, row) for row in same)}."
+        )
+    if kept is None:
+        return (
+            "No part of them has a frame at every position, so that duplicates='first' would mix parts. Pass "
+            "policy=GeometryPolicy(duplicates='split') for one volume each, or only the files of one part."
+        )
+    return (
+        "Pass policy=GeometryPolicy(duplicates='first') to keep the first of each, or duplicates='split' for one "
+        "volume each."
+    )
+
+
+def _repeated_error(table: HeaderTable, rows: NDArray[np.int64], position: Codes, remedy: str) -> RepeatedPositionError:
     counts = np.bincount(position)
     repeated = int((counts > 1).sum())
     same = rows[position == int(np.argmax(counts > 1))]
@@ -293,7 +338,7 @@ def _repeated_error(
     return RepeatedPositionError(
         f"{repeated} of {len(counts)} slice positions in series {short_uid(table, rows)} hold more than one frame "
         f"(first: {listed(file_name(table, row) for row in same)}). {differ}. "
-        f"{_REMEDIES[policy.duplicates]}",
+        f"{remedy}",
         series_instance_uid=full_uid(table, rows),
         positions=len(counts),
         repeated=repeated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import struct
 import threading
 import time
@@ -10,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from fastdicom.errors import SourceError, SourceNotFoundError
+from fastdicom.sources import patterns
 from fastdicom.sources.objects import keep_alive
 from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader, FileRef, Skipped
@@ -34,6 +36,8 @@ class _Member:
     encrypted: bool
     name: bytes
     """As it is written in the archive."""
+    hidden: int
+    """Members of this name that come before it: those who unpack the archive would overwrite them."""
 
 
 _Index = dict[str, _Member]
@@ -56,24 +60,40 @@ def split_locator(locator: str) -> tuple[str, str]:
     return member, archive
 
 
-def members(archive: str, reader: ByteReader) -> tuple[list[FileRef], list[Skipped]]:
-    """The files in an archive, in the order of their names.
+def members(archive: str, reader: ByteReader, wanted: str = "") -> tuple[list[FileRef], list[Skipped]]:
+    """The files in an archive, in the order of their names: one, those below a folder, or those of a pattern.
 
     Raises
     ------
     SourceError
-        The archive is damaged.
+        The archive is damaged; SourceNotFoundError where it has nothing that is wanted.
     """
+    index = _index(archive, reader, anew=True)
+    if wanted in index:
+        names = [wanted]
+    else:
+        parts = wanted.split("/") if glob.has_magic(wanted) else patterns.parts_of_folder(wanted)
+        names = sorted(name for name in index if patterns.is_path_match(name, parts))
+        if wanted and not names:
+            raise SourceNotFoundError(f"{archive} has no member {wanted}. Check the name.", path=archive)
     files, skipped = [], []
-    for name, member in sorted(_index(archive, reader, anew=True).items()):
+    if not index:
+        skipped.append(Skipped(archive, "not-dicom", "an empty zip archive"))
+    for name in names:
+        member = index[name]
         locator = keep_alive(f"{ZIP_SCHEME}{name}{_LINK}{archive}", archive)
         if member.encrypted or member.method not in (_STORED, _DEFLATED):
             how = "encrypted" if member.encrypted else f"packed with method {member.method}"
             skipped.append(Skipped(locator, "unreadable", f"{how}; unpack the archive and pass the folder"))
-        elif _LINK in name:
-            skipped.append(Skipped(locator, "unreadable", f"its name contains {_LINK}; unpack the archive"))
+        elif _LINK in name or name.endswith(":"):
+            how = f"contains {_LINK}" if _LINK in name else "ends in a colon"
+            skipped.append(Skipped(locator, "unreadable", f"its name {how}; unpack the archive"))
         else:
             files.append(FileRef(locator, member.size))
+        skipped += [
+            Skipped(f"{locator} ({k})", "unreadable", "another member of this name follows it in the archive")
+            for k in range(1, member.hidden + 1)
+        ]
     return files, skipped
 
 
@@ -120,20 +140,24 @@ def _index(archive: str, reader: ByteReader, *, anew: bool = False, at_most_ever
                 return kept
     import zipfile  # slow to import, and seldom needed
 
+    index: _Index = {}
     try:
-        with zipfile.ZipFile(ReaderFile(reader)) as file:
-            index = {
-                entry.filename: _Member(
+        try:
+            entries = zipfile.ZipFile(ReaderFile(reader)).infolist()
+        except UnicodeDecodeError:
+            entries = zipfile.ZipFile(_WithoutFalseFlags(reader)).infolist()
+        for entry in entries:
+            if not entry.is_dir():
+                before = index.get(entry.filename)
+                index[entry.filename] = _Member(
                     entry.header_offset,
                     entry.compress_size,
                     entry.file_size,
                     entry.compress_type,
                     bool(entry.flag_bits & 1),
                     entry.orig_filename.encode("utf-8" if entry.flag_bits & _UTF8 else "cp437"),
+                    0 if before is None else before.hidden + 1,
                 )
-                for entry in file.infolist()
-                if not entry.is_dir()
-            }
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
         raise SourceError(f"{archive} is a damaged zip archive: {error}. Copy it again.", path=archive) from error
     with _lock:
@@ -142,6 +166,26 @@ def _index(archive: str, reader: ByteReader, *, anew: bool = False, at_most_ever
         while len(_indexes) > _KEPT:
             _indexes.popitem(last=False)
     return index
+
+
+class _WithoutFalseFlags(ReaderFile):
+    """An archive with names that are not in UTF-8, but say so: zipfile would refuse all of it.
+
+    zipfile reads the central directory (APPNOTE 4.3.12) at once; such names lose their flag there.
+    """
+
+    def read(self, nbytes: int = -1, /) -> bytes:
+        data = bytearray(super().read(nbytes) or b"")
+        at = 0
+        while data[at : at + 4] == b"PK\1\2" and len(data) >= at + 46:
+            (flags,) = struct.unpack_from("<H", data, at + 8)
+            lengths = struct.unpack_from("<HHH", data, at + 28)
+            try:
+                data[at + 46 : at + 46 + lengths[0]].decode("utf-8")
+            except UnicodeDecodeError:
+                struct.pack_into("<H", data, at + 8, flags & ~_UTF8)
+            at += 46 + sum(lengths)
+        return bytes(data)
 
 
 class _Part:

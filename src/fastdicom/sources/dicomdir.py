@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import SourceError
+from fastdicom.sources.objects import OBJECT_SCHEME
 from fastdicom.types import ByteReader, FileRef, Skipped
 
 __all__ = ["is_dicomdir", "referenced_files"]
 
 MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
+_RECORDS = 0x0004_1220
+"""Directory Record Sequence."""
 MAX_NBYTES = 1 << 28
 """A record has some hundred bytes, so this is a million files."""
 
@@ -33,15 +38,23 @@ def referenced_files(path: str, reader: ByteReader) -> tuple[list[FileRef], list
     Returns
     -------
     (files, skipped)
-        Skipped: files that are not there, and names that lead out of the folder.
+        Skipped: files that are not there, and names that lead out of the folder. Of a URL, what is there shows when it
+        is read.
 
     Raises
     ------
     SourceError
-        The DICOMDIR cannot be read.
+        The DICOMDIR cannot be read, or has no folder.
     """
-    folder = os.path.dirname(path)
-    real_folder = os.path.realpath(folder)
+    remote = "://" in path
+    if remote and ("::" in path or "?" in path or path.startswith(OBJECT_SCHEME)):
+        raise SourceError(
+            f"{path} is a DICOMDIR, and the files that it names cannot be found from there. Pass its path, its folder, "
+            "or the files themselves.",
+            path=path,
+        )
+    folder = path.rpartition("/")[0] if remote else os.path.dirname(path)
+    real_folder = folder if remote else os.path.realpath(folder)
     files: dict[str, FileRef] = {}
     skipped: dict[str, Skipped] = {}
     listings: dict[str, dict[str, str]] = {}
@@ -49,6 +62,11 @@ def referenced_files(path: str, reader: ByteReader) -> tuple[list[FileRef], list
         shown = os.path.join(folder, *[part.strip(os.sep) or "?" for part in parts])
         if any(part in ("", ".", "..") or set(part) & set("/\\\0:") for part in parts):
             skipped[shown] = Skipped(shown, "unreadable", "the DICOMDIR names it in a way that leaves its folder")
+            continue
+        if remote:
+            names = [quote(part) for part in parts] if path.startswith("http") else parts
+            url = "/".join([folder, *names])
+            files[url] = FileRef(url, -1)
             continue
         found = _find(folder, parts, listings)
         if found is None:
@@ -62,7 +80,7 @@ def referenced_files(path: str, reader: ByteReader) -> tuple[list[FileRef], list
 
 
 def _file_ids(path: str, reader: ByteReader) -> list[list[str]]:
-    """Components of every Referenced File ID (0004,1500)."""
+    """Components of every Referenced File ID (0004,1500) of the records in use."""
     import_pydicom()
     from pydicom import dcmread
 
@@ -74,13 +92,35 @@ def _file_ids(path: str, reader: ByteReader) -> list[list[str]]:
         with quiet_pydicom():
             # From memory: what a length claims beyond the end is not allocated.
             dataset: Any = dcmread(io.BytesIO(reader.read_at(0, reader.size)))
-            records = dataset.get("DirectoryRecordSequence") or []
+            _check_complete(dataset)
+            # A record that is not in use, 0000H, is to be ignored (PS3.3 F.3.2.2).
+            records = [r for r in dataset.get("DirectoryRecordSequence") or [] if r.get("RecordInUseFlag") != 0]
             values = [record.get("ReferencedFileID") for record in records]
     except Exception as error:
         raise SourceError(
             f"{path} is a damaged DICOMDIR: {type(error).__name__}: {error}. Pass its folder instead.", path=path
         ) from error
     return [[value] if isinstance(value, str) else [str(part) for part in value] for value in values if value]
+
+
+def _check_complete(dataset: Any) -> None:
+    """Raise EOFError where records are missing: pydicom reads what there is, and says nothing."""
+    if _RECORDS not in dataset:  # Type 2; what pydicom finds no end of, it leaves out
+        raise EOFError("it ends before its records")
+    raw = dataset.get_item(_RECORDS)
+    value = getattr(raw, "value", None)
+    if not isinstance(value, bytes):  # of undefined length: read to its delimiter, or not at all
+        return
+    at, nbytes = 0, len(value)
+    if nbytes < raw.length:
+        raise EOFError(f"{nbytes} of {raw.length} bytes of its records are there")
+    while at + 8 <= nbytes:
+        (length,) = struct.unpack_from("<I" if raw.is_little_endian else ">I", value, at + 4)
+        if length == 0xFFFF_FFFF:  # ends at a delimiter that only pydicom finds
+            return
+        at += 8 + length
+    if at != nbytes:
+        raise EOFError("the last of its records is not all there")
 
 
 def _find(folder: str, parts: list[str], listings: dict[str, dict[str, str]]) -> str | None:

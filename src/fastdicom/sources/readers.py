@@ -12,7 +12,19 @@ from typing import Any, Protocol
 from fastdicom.errors import SourceError
 from fastdicom.types import ByteReader
 
-__all__ = ["LocalReader", "ObjectReader", "ReaderFile", "SeekableFile"]
+__all__ = ["LocalReader", "ObjectReader", "ReaderFile", "SeekableFile", "read_head"]
+
+# Without O_NONBLOCK, opening a pipe would wait for its other end.
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_head(path: str, nbytes: int) -> bytes:
+    """The first bytes of a local file, for no more than they cost."""
+    descriptor = os.open(path, _FLAGS)
+    try:
+        return os.read(descriptor, nbytes)
+    finally:
+        os.close(descriptor)
 
 
 class LocalReader:
@@ -22,9 +34,7 @@ class LocalReader:
 
     def __init__(self, path: str) -> None:
         self._fd = -1
-        # Without O_NONBLOCK, opening a pipe would wait for its other end.
-        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(path, flags)
+        self._fd = os.open(path, _FLAGS)
         stat = os.fstat(self._fd)
         self.size, self.mtime_ns = stat.st_size, stat.st_mtime_ns
 
@@ -68,6 +78,8 @@ class SeekableFile(Protocol):
 
     def seek(self, offset: int, whence: int = 0, /) -> Any: ...
 
+    def tell(self) -> int: ...
+
 
 @contextmanager
 def _failures_named(file: object) -> Iterator[None]:
@@ -88,7 +100,9 @@ class ObjectReader:
         self._file = file
         self._lock = lock
         with lock, _failures_named(file):
-            self.size = int(file.seek(0, io.SEEK_END))
+            end = file.seek(0, io.SEEK_END)
+            # Not every file tells where it went: mmap does from Python 3.13 on.
+            self.size = int(file.tell() if end is None else end)
 
     def read_at(self, offset: int, length: int) -> bytes:
         length = min(length, max(0, self.size - offset))

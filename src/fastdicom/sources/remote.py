@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from fastdicom.errors import MissingDependencyError, SourceError, SourceNotFoundError
-from fastdicom.types import FileRef, Skipped
+from fastdicom.errors import FastDicomError, MissingDependencyError, SourceError, SourceNotFoundError
+from fastdicom.types import FileRef
 
-__all__ = ["RemoteReader", "discover_url", "is_url", "read_ranges"]
+__all__ = ["RemoteReader", "discover_url", "discover_urls", "is_url", "read_ranges"]
+
+_HTTP = ("http://", "https://")
 
 
 def is_url(locator: str) -> bool:
@@ -21,7 +24,13 @@ def is_url(locator: str) -> bool:
 def _file_system(prefix: str) -> Any:
     from fsspec.core import url_to_fs
 
-    return url_to_fs(prefix)[0]
+    file_system = url_to_fs(prefix)[0]
+    if prefix.startswith(_HTTP):
+        from fastdicom.sources.http import HTTPFileSystem, RangedHTTPFileSystem
+
+        if type(file_system) is HTTPFileSystem:  # not one that the user has registered
+            return RangedHTTPFileSystem(**file_system.storage_options)
+    return file_system
 
 
 def _resolve(url: str) -> tuple[Any, str]:
@@ -129,16 +138,29 @@ def read_ranges(urls: Sequence[str], starts: Sequence[int], ends: Sequence[int])
     return answers
 
 
-def discover_url(url: str) -> tuple[list[FileRef], list[Skipped]]:
-    """The files below a URL, in the order of their names: a file, a folder, or a pattern with ``*``."""
+def discover_url(url: str, head_nbytes: int) -> tuple[list[FileRef], bytes | None]:
+    """The files below a URL, in the order of their names: a file, a folder, or a pattern with ``*``.
+
+    Returns
+    -------
+    (files, head)
+        Head: the first bytes of a single file, where they came with the answer.
+    """
     file_system, path = _resolve(url)
     try:
         if any(sign in path for sign in "*[") and not file_system.exists(path):
             found = file_system.glob(path, detail=True)
-        elif file_system.isdir(path) and not file_system.isfile(path):
+        elif (http := path.startswith(_HTTP)) and not _ends_in_slash(path):
+            # Whether it is a folder, too, only its content could tell, which may be a whole volume.
+            if hasattr(file_system, "look"):
+                return _look(url, file_system, path, head_nbytes)
+            found = {path: file_system.info(path)}
+        elif file_system.isdir(path) and (http or not file_system.isfile(path)):  # to fsspec, every page is a file
             found = file_system.find(path, detail=True)
         else:
             found = {path: file_system.info(path)}
+    except SourceError:
+        raise
     except Exception as error:
         raise _failure(url, error) from error
     if not found:
@@ -148,7 +170,37 @@ def discover_url(url: str) -> tuple[list[FileRef], list[Skipped]]:
         for name, info in sorted(found.items())
         if info.get("type") != "directory"
     ]
-    return files, []
+    return files, None
+
+
+def _look(url: str, file_system: Any, path: str, head_nbytes: int) -> tuple[list[FileRef], bytes | None]:
+    head, info = file_system.look(path, head_nbytes)
+    if _ends_in_slash(info["url"]):  # a server sends who asks for a folder there
+        return discover_url(info["url"], head_nbytes)
+    return [FileRef(url, _size(info), _mtime_ns(info))], head if info["size"] is not None else None
+
+
+def _ends_in_slash(url: str) -> bool:
+    return url.partition("?")[0].partition("#")[0].endswith("/")
+
+
+def discover_urls(urls: Sequence[str], head_nbytes: int) -> dict[str, tuple[FileRef, bytes]]:
+    """Files and first bytes of those of many URLs that can be asked for all at once; the others are left out."""
+    groups: dict[int, tuple[Any, list[str]]] = {}
+    for url in urls:
+        if url.startswith(_HTTP) and not _ends_in_slash(url) and not set("*[") & set(url) and "::" not in url:
+            with suppress(FastDicomError):  # met again by who asks for this one
+                file_system = _resolve(url)[0]
+                groups.setdefault(id(file_system), (file_system, []))[1].append(url)
+    found: dict[str, tuple[FileRef, bytes]] = {}
+    for file_system, asked in groups.values():
+        if len(asked) > 1 and hasattr(file_system, "look_all"):
+            for url, answer in zip(asked, file_system.look_all(asked, head_nbytes), strict=True):
+                if not isinstance(answer, BaseException) and not _ends_in_slash(answer[1]["url"]):
+                    head, info = answer
+                    if info["size"] is not None:
+                        found[url] = FileRef(url, _size(info), _mtime_ns(info)), head
+    return found
 
 
 def _url_of(url: str, file_system: Any, path: str, name: str) -> str:
