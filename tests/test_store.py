@@ -428,7 +428,7 @@ def secret_series(folder: Path) -> list[str]:
         Path(path).rename(Path(path).with_name(f"Zyxwv-{number}.dcm"))
     uids = [spec.series_uid, spec.study_uid, spec.reference_uid, spec.series_uid[5:40]]
     values = [str(value) for name, value in SECRETS.items() if name not in HARMLESS]
-    return [*values, *uids, "Zyxwv", "Utsrq", "PatientSex", "4711"]
+    return [*values, *uids, "Zyxwv", "Utsrq", "PatientSex", "PID-4711"]  # a fingerprint may hold any four digits
 
 
 def everything_in(folder: Path) -> bytes:

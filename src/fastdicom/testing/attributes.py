@@ -66,6 +66,9 @@ class Instance:
     sop_instance_uid: str
 
 
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+
 def sop_class_of(spec: SeriesSpec) -> str:
     """SOP Class UID that allows what the recipe asks for (PS3.4 B.5)."""
     if spec.sop_class_uid is not None:
@@ -276,7 +279,7 @@ def pixel_attributes(ds: Dataset, spec: SeriesSpec) -> None:
     if fmt.pixel_keyword == "PixelData":
         ds.BitsStored, ds.HighBit, ds.PixelRepresentation = fmt.bits_stored, fmt.high_bit, fmt.pixel_representation
     if fmt.photometric_interpretation == "PALETTE COLOR":
-        palette(ds, fmt.bits_stored)
+        palette(ds, fmt.bits_stored, ">u2" if spec.transfer_syntax_uid == BIG_ENDIAN else "<u2")
     if spec.padding is not None:
         ds.add_new("PixelPaddingValue", "SS" if spec.signed else "US", spec.padding)
     if spec.multi_frame == "enhanced":
@@ -289,10 +292,13 @@ def pixel_attributes(ds: Dataset, spec: SeriesSpec) -> None:
         ds.RescaleType = "HU" if spec.modality == "CT" else "US"
 
 
-def palette(ds: Dataset, bits: int) -> None:
-    """A palette of 16-bit entries for the lower 256 indices; larger ones take the last (PS3.3 C.7.6.3.1.5)."""
+def palette(ds: Dataset, bits: int, words: str) -> None:
+    """A palette of 16-bit entries for the lower 256 indices; larger ones take the last (PS3.3 C.7.6.3.1.5).
+
+    pydicom writes OW as it is given, so it is given as `words` in the byte order of the file.
+    """
     entries = min(1 << bits, 256)
     ramp = np.linspace(0, 65535, entries)
     for colour, levels in (("Red", ramp), ("Green", ramp[::-1]), ("Blue", np.abs(ramp - 32768) * 1.99)):
         ds.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [entries, 0, 16])
-        ds.add_new(f"{colour}PaletteColorLookupTableData", "OW", levels.astype("<u2").tobytes())
+        ds.add_new(f"{colour}PaletteColorLookupTableData", "OW", levels.astype(words).tobytes())
