@@ -66,7 +66,7 @@ def load_volume(
     dtype : dtype, optional
         None: the smallest of int16, uint16, int32 that holds every value the header allows where slope and intercept
         are integers, uint8 for 8-bit data without rescale, else float32. A value that does not fit an explicit dtype
-        is an error.
+        is an error; fractions are rounded half to even into an integer one.
     policy : GeometryPolicy, optional
         What to do with repeated positions, gaps and tilt. Default: refuse what is not certain, keep tilt exactly.
     decoder : str

@@ -204,7 +204,8 @@ class Volume:
 
         Notes
         -----
-        Source: PS3.3 C.7.5.1.1.2. To replace padding: ``numpy.where(volume.padding_mask(), value, volume.array)``.
+        Source: PS3.3 C.7.5.1.1.2, C.7.6.24, C.7.6.25. To replace padding:
+        ``numpy.where(volume.padding_mask(), value, volume.array)``.
         """
         from fastdicom.loading import lazy_array, load_array
 
