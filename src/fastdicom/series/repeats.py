@@ -55,7 +55,7 @@ def divided(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> tup
     names = varying_attributes(table, rows, position)
     same = shares_instances(table, rows)
     kinds = [name for name in names if name not in _PER_FRAME]
-    folders = np.array([os.path.dirname(str(path)) for path in table["path"][rows]])
+    folders = np.array([_folder(path) for path in table["path"][rows].tolist()])
     choices = [(codes_of(table[name][rows]), name) for name in kinds + [name for name in names if name in _PER_FRAME]]
     choices.append((codes_of(folders), "folder"))
     for codes, name in choices:
@@ -72,6 +72,11 @@ def divided(table: HeaderTable, rows: NDArray[np.int64], position: Codes) -> tup
         if _follow(values, occurrence):
             return occurrence, name
     return None
+
+
+def _folder(path: str) -> str:
+    """``os.path.dirname`` at a third of its time: a path of a table, or a URL."""
+    return path[: max(path.rfind("/"), path.rfind(os.sep))]
 
 
 def complete_part(codes: Codes, position: Codes) -> int | None:
