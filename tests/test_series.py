@@ -329,8 +329,8 @@ def test_a_missing_slice_is_named_with_its_place_and_file() -> None:
     assert (error.gaps_off, error.gaps_total, error.after_slice) == (1, 117, 41)
     assert str(error) == (
         "1 of 117 gaps in series 1.2.2 differ from the median 2.500 mm by more than 0.100 mm (largest difference: "
-        "5.000 mm after slice 41, 000041.dcm). Slices are probably missing. Pass policy=GeometryPolicy(gaps='fill') to "
-        "insert empty ones, or gaps='keep' to keep the true positions."
+        "a gap of 5.000 mm after slice 41, 000041.dcm). Slices are probably missing. Pass "
+        "policy=GeometryPolicy(gaps='fill') to insert empty ones, or gaps='keep' to keep the true positions."
     )
 
 

@@ -165,7 +165,7 @@ def _gap_error(
     worst = int(np.argmax(np.where(off, np.abs(line.gaps - median), -1)))
     return IrregularSpacingError(
         f"{int(off.sum())} of {len(line.gaps)} gaps in series {uid} differ from the median {median:.3f} mm by more "
-        f"than {allowed:.3f} mm (largest difference: {line.gaps[worst]:.3f} mm after slice {worst}, "
+        f"than {allowed:.3f} mm (largest difference: a gap of {line.gaps[worst]:.3f} mm after slice {worst}, "
         f"{file_name(table, stack[worst])}). {_remedy(index)}",
         series_instance_uid=full_uid(table, stack),
         gaps_off=int(off.sum()),
