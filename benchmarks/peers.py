@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -91,29 +92,28 @@ def load_simpleitk(folder: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(reader.Execute())
 
 
-def load_dicomsdl(folder: Path) -> np.ndarray:
+def _sorted_by_dicomsdl(folder: Path) -> tuple[list[Any], np.ndarray]:
+    """The opened files in order, and the volume to fill."""
     import dicomsdl
 
     files = [dicomsdl.open(str(path)) for path in folder.iterdir()]
     files.sort(key=lambda file: float(file.ImagePositionPatient[2]))
-    first = files[0]
-    volume = np.empty((len(files), first.Rows, first.Columns), np.int16)
+    return files, np.empty((len(files), files[0].Rows, files[0].Columns), np.int16)
+
+
+def load_dicomsdl(folder: Path) -> np.ndarray:
+    files, volume = _sorted_by_dicomsdl(folder)
     for place, file in enumerate(files):
-        volume[place] = file.pixelData(storedvalue=True).astype(np.int32) * int(file.RescaleSlope) + int(
-            file.RescaleIntercept
-        )
+        stored = file.pixelData(storedvalue=True).astype(np.int32)
+        volume[place] = stored * int(file.RescaleSlope) + int(file.RescaleIntercept)
     return volume
 
 
 def load_dicomsdl_by_hand(folder: Path) -> np.ndarray:
-    import dicomsdl
-
-    files = [dicomsdl.open(str(path)) for path in folder.iterdir()]
-    files.sort(key=lambda file: float(file.ImagePositionPatient[2]))
-    first = files[0]
-    volume = np.empty((len(files), first.Rows, first.Columns), np.int16)
+    files, volume = _sorted_by_dicomsdl(folder)
     for place, file in enumerate(files):
-        np.multiply(file.pixelData(storedvalue=True), np.int16(file.RescaleSlope), out=volume[place], casting="unsafe")
+        stored = file.pixelData(storedvalue=True)
+        np.multiply(stored, np.int16(file.RescaleSlope), out=volume[place], casting="unsafe")
         volume[place] += np.int16(file.RescaleIntercept)
     return volume
 
@@ -211,13 +211,12 @@ def limit_codec(folder: Path) -> float:
     out = np.empty(fmt.frame_shape, fmt.stored_dtype)
     codec: Callable[[bytes], Any]
     if name == "fastdicom.rle":
-        codec = lambda stream: decode(stream, fmt, None, out)  # noqa: E731
+        codec = partial(decode, fmt=fmt, header=None, out=out)
     else:
         import imagecodecs
 
-        function = getattr(imagecodecs, f"{name.removeprefix('imagecodecs.')}_decode")
         options = {"numthreads": 1} if name == "imagecodecs.jpeg2k" else {}
-        codec = lambda stream: function(stream, out=out, **options)  # noqa: E731
+        codec = partial(getattr(imagecodecs, f"{name.removeprefix('imagecodecs.')}_decode"), out=out, **options)
     codec(streams[0])
     started = time.perf_counter()
     for stream in streams:

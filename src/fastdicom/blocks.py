@@ -25,7 +25,7 @@ from fastdicom.kernels import apply_table, container_values, lut_at, padding_mas
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
 from fastdicom.quantities import RealWorldValues
 from fastdicom.region import Region
-from fastdicom.runs import is_rescaled, read_runs
+from fastdicom.runs import NATIVE, RLE, is_rescaled, read_runs
 from fastdicom.sources import open_reader
 from fastdicom.stats import BlockStats
 from fastdicom.types import ByteReader, PixelFormat
@@ -34,9 +34,6 @@ __all__ = ["BlockStats", "Failure", "read_block"]
 
 Index = tuple[Any, ...]
 Targets = Sequence[NDArray[Any]] | NDArray[Any]
-NATIVE, RLE = "native", "fastdicom.rle"
-READ_AHEAD_SLACK = 1 << 20
-"""Bytes beyond twice a frame's pixels that are read with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +238,7 @@ class _Worker:
             self.stats.bytes_read += out.nbytes
             self.stats.count_decoder(decoder, 0)
             return
-        data = None
-        # Of a file that goes on long after its frame, what is needed is found first.
-        if reader.size - planned.location.offset <= fmt.frame_bits // 4 + READ_AHEAD_SLACK:
-            data = read_only_frame(reader, planned.location, self.buffer, path=planned.locator)
+        data = read_only_frame(reader, planned.location, self.buffer, fmt, path=planned.locator)
         if data is None:
             data = read_encapsulated(reader, _frame_index(reader, planned, fmt), frame, path=planned.locator)
         read = perf_counter_ns()

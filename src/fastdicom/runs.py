@@ -43,9 +43,6 @@ PIECE_NBYTES = 1 << 20
 LARGE_FRAME_NBYTES = PIECE_NBYTES // 8
 """Larger frames of one file gain nothing here, and opening it anew for each piece would cost much on a network."""
 
-SLACK_NBYTES = 4096
-"""What a code stream may have beyond twice the pixels that it encodes: headers, padding."""
-
 
 def is_rescaled(plan: VolumePlan, record: SliceRecord) -> bool:
     """Whether the values of a slice go through the rescale kernel."""
@@ -118,8 +115,7 @@ def _range_of(plan: VolumePlan, record: SliceRecord) -> LocalRange | None:
         if count > 1 and nbytes > LARGE_FRAME_NBYTES:
             return None
         offset += record.frame * nbytes
-    # Of a file that goes on long after its frame, what is needed is found first.
-    elif record.frame != 0 or not holds_only_frame(location, nbytes) or nbytes > fmt.frame_bits // 4 + SLACK_NBYTES:
+    elif record.frame != 0 or not holds_only_frame(location, nbytes, fmt):
         return None
     return LocalRange(planned.locator, planned.size, planned.mtime_ns, offset, nbytes)
 

@@ -161,11 +161,18 @@ def index_frames(
     return replace(index, fmt=fmt)
 
 
+SLACK_NBYTES = 1 << 16
+"""What a code stream may have beyond twice the pixels that it encodes: headers, padding."""
 READ_AHEAD_NBYTES = 1 << 26
 
 
 def read_only_frame(
-    reader: ByteReader, location: PixelLocation, scratch: bytearray | None = None, *, path: str = ""
+    reader: ByteReader,
+    location: PixelLocation,
+    scratch: bytearray | None = None,
+    fmt: PixelFormat | None = None,
+    *,
+    path: str = "",
 ) -> memoryview | None:
     """The code stream of a file with one frame, by one read of all that follows the start of its pixel data.
 
@@ -173,6 +180,8 @@ def read_only_frame(
     ----------
     scratch : bytearray, optional
         Memory to read into, made larger where need be. New memory for each frame costs more than the read itself.
+    fmt : PixelFormat, optional
+        What the frame is, which tells how much of the file may be its own.
 
     Returns
     -------
@@ -180,7 +189,7 @@ def read_only_frame(
     rest of the file is large: then `index_frames` and `read_encapsulated` find what is there or say what is wrong.
     """
     rest = reader.size - location.offset
-    if not holds_only_frame(location, rest):
+    if not holds_only_frame(location, rest, fmt):
         return None
     if scratch is None:
         scratch = bytearray(rest)
@@ -195,9 +204,13 @@ def read_only_frame(
     return only_frame(data)
 
 
-def holds_only_frame(location: PixelLocation, rest: int) -> bool:
-    """Whether `only_frame` is for the `rest` bytes that a file has from its pixel data on."""
-    return location.number_of_frames == 1 and 2 * HEADER_NBYTES < rest <= READ_AHEAD_NBYTES and location.length < 0
+def holds_only_frame(location: PixelLocation, rest: int, fmt: PixelFormat | None = None) -> bool:
+    """Whether `only_frame` is for the `rest` bytes that a file has from its pixel data on.
+
+    Not where a file goes on long after its frame, by what `fmt` makes likely: what is needed is found first there.
+    """
+    most = READ_AHEAD_NBYTES if fmt is None else min(READ_AHEAD_NBYTES, fmt.frame_bits // 4 + SLACK_NBYTES)
+    return location.number_of_frames == 1 and 2 * HEADER_NBYTES < rest <= most and location.length < 0
 
 
 def only_frame(data: memoryview) -> memoryview | None:
