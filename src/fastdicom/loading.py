@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdicom import _memory
 from fastdicom.blocks import Failure, read_block
 from fastdicom.errors import UsageError
 from fastdicom.execution import check_scheduler, check_workers, is_client, run_in_threads, run_tasks
@@ -256,7 +257,7 @@ def load_array(
             except NoWorkersError:
                 if scheduler == "processes":
                     raise
-        out = np.empty(plan.shape, dtype=plan.dtype)
+        out = _memory.empty(plan.shape, plan.dtype)
         if not is_client(scheduler):
             count = 1 if scheduler == "synchronous" else min(workers, len(blocks))
 

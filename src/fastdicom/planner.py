@@ -211,25 +211,19 @@ def _format_of_row(row: tuple[Any, ...]) -> PixelFormat:
 
 def _files(headers: HeaderTable) -> tuple[tuple[PlannedFile, ...], NDArray[np.int64]]:
     known: dict[str, int] = {}
-    numbers = np.array([known.setdefault(str(path), len(known)) for path in headers["path"]], dtype=np.int64)
+    numbers = np.array([known.setdefault(str(path), len(known)) for path in headers["path"].tolist()], dtype=np.int64)
     first = np.unique(numbers, return_index=True)[1]
+    names = (
+        "pixel_offset", "pixel_length", "frames_in_file", "extended_offset_table", "extended_offset_table_lengths",
+        "file_size", "mtime_ns", "sop_instance_uid",
+    )  # fmt: skip
+    columns = [headers[name][first].tolist() for name in names]  # a field of an array costs as much as a system call
     files = []
-    for path, row in zip(known, first.tolist(), strict=True):
-        location = PixelLocation(
-            offset=int(headers["pixel_offset"][row]),
-            length=int(headers["pixel_length"][row]),
-            number_of_frames=int(headers["frames_in_file"][row]),
-            extended_offsets=_span(headers["extended_offset_table"][row]),
-            extended_lengths=_span(headers["extended_offset_table_lengths"][row]),
-        )
-        uid = bytes(headers["sop_instance_uid"][row]).decode("ascii", "replace")
-        size, mtime = int(headers["file_size"][row]), int(headers["mtime_ns"][row])
-        files.append(PlannedFile(path, size, mtime, location, uid))
+    for path, row in zip(known, zip(*columns, strict=True), strict=True):
+        offset, length, frames, offsets, lengths, size, mtime, uid = row
+        location = PixelLocation(offset, length, frames, (offsets[0], offsets[1]), (lengths[0], lengths[1]))
+        files.append(PlannedFile(path, size, mtime, location, uid.decode("ascii", "replace")))
     return tuple(files), numbers
-
-
-def _span(value: NDArray[np.int64]) -> tuple[int, int]:
-    return int(value[0]), int(value[1])
 
 
 def _kept_slices(

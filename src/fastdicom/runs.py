@@ -38,9 +38,9 @@ from fastdicom.types import PixelFormat
 __all__ = ["is_rescaled", "read_runs"]
 
 NATIVE, RLE = "native", "fastdicom.rle"
-PIECE_NBYTES = 1 << 20
-"""Pixels that are read and rescaled together: about what stays in the cache of a core."""
-LARGE_FRAME_NBYTES = PIECE_NBYTES // 8
+PIECE_NBYTES = 1 << 21
+"""Pixels that are read and rescaled together: few enough to be in the cache still, enough to be worth two calls."""
+LARGE_FRAME_NBYTES = PIECE_NBYTES // 16
 """Larger frames of one file gain nothing here, and opening it anew for each piece would cost much on a network."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,10 @@ def encode_frame(samples: Frame, spec: SeriesSpec) -> tuple[bytes, Frame]:
     if codec.decode is None:
         return stream, samples
     return stream, codec.decode(stream, fmt).astype(samples.dtype).reshape(samples.shape)
+
+
+_first_htj2k = threading.Lock()
+_htj2k_has_run: list[bool] = []
 
 
 def _imagecodecs() -> Any:
@@ -242,19 +247,29 @@ def _jpeg_2000_decode(stream: bytes, fmt: PixelFormat) -> Frame:
     return np.asarray(_imagecodecs().jpeg2k_decode(stream))
 
 
+def _htj2k_encode(*arguments: Any, **options: Any) -> Any:
+    """OpenJPH's encoder fills its tables at first use: two threads there at once get broken streams, rarely."""
+    encode = _imagecodecs().htj2k_encode
+    with _first_htj2k:
+        if not _htj2k_has_run:
+            encode(np.zeros((8, 8), np.uint8), reversible=True)
+            _htj2k_has_run.append(True)
+    return encode(*arguments, **options)
+
+
 def _htj2k(reversible: bool) -> Encoder:
     def encode(values: Frame, spec: SeriesSpec, fmt: PixelFormat) -> bytes:
         words, precision = _for_jpeg_2000(values, spec, fmt)
         colour = fmt.photometric_interpretation in ("YBR_RCT", "YBR_ICT")
         if fmt.samples_per_pixel == 3 and not colour:
             planes = np.ascontiguousarray(np.moveaxis(words, -1, 0))
-            return bytes(_imagecodecs().htj2k_encode(planes, reversible=reversible, planar=True, rgb=False, tlm=True))
+            return bytes(_htj2k_encode(planes, reversible=reversible, planar=True, rgb=False, tlm=True))
         if not reversible:
             # The step is a fraction of the word; the recipe means one of the range in use.
             step = (spec.quality or (0.001 if precision > 8 else 0.008)) * 2.0 ** (precision - 8 * words.dtype.itemsize)
-            return bytes(_imagecodecs().htj2k_encode(words, step, reversible=False, tlm=True))
+            return bytes(_htj2k_encode(words, step, reversible=False, tlm=True))
         if precision == 8 * words.dtype.itemsize:
-            return bytes(_imagecodecs().htj2k_encode(words, reversible=True, tlm=True))
+            return bytes(_htj2k_encode(words, reversible=True, tlm=True))
         return _htj2k_with_precision(words, precision)
 
     return encode
@@ -268,9 +283,7 @@ def _htj2k_with_precision(words: Frame, precision: int) -> bytes:
     """
     signed = words.dtype.kind == "i"
     shifted = words.astype(np.int64) - (0 if signed else 1 << (precision - 1))
-    stream = bytearray(
-        _imagecodecs().htj2k_encode(shifted.astype(f"i{words.dtype.itemsize}"), reversible=True, tlm=True)
-    )
+    stream = bytearray(_htj2k_encode(shifted.astype(f"i{words.dtype.itemsize}"), reversible=True, tlm=True))
     ssiz = stream.index(b"\xff\x51") + 40
     stream[ssiz] = (precision - 1) | (0x80 if signed else 0)
     return bytes(stream)
