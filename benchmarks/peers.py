@@ -11,8 +11,9 @@ The peers are called as their documentation shows. "dicomsdl by hand" is what so
 fit int16: the same library, but each slice is rescaled where it lies, without arrays in between. It is shown and is not
 counted as a peer: it gives wrong values for other files.
 
-Two limits are measured in the same run: reading the bytes of all files from several threads into one new array, and the
-codec library alone, called without anything of ours: the time of one core over all frames divided by the cores.
+Limits are measured in the same run: reading the bytes of all files from several threads into one new array; the codec
+library alone, called without anything of ours: the time of one core over all frames divided by the cores; and the same
+on all cores at once, because two cores that share memory and caches do not do twice the work of one.
 """
 
 from __future__ import annotations
@@ -189,11 +190,11 @@ def limit_read(folder: Path) -> float:
     return run()
 
 
-def limit_codec(folder: Path) -> float:
-    """Seconds that the codec library takes for all frames on one core, divided by the cores.
+def limit_codec(folder: Path) -> tuple[float, float]:
+    """Seconds that the codec library takes for all frames on one core, divided by the cores; and on all cores at once.
 
-    The library is called directly, into one small array that stays in the cache: nothing of ours but, for RLE, our own
-    decoder, is in it.
+    The library is called directly, into one small array a thread that stays in the cache: nothing of ours but, for RLE,
+    our own decoder, is in it.
     """
     import fastdicom
     from fastdicom.codecs.rle import decode
@@ -208,26 +209,38 @@ def limit_codec(folder: Path) -> float:
     for planned in plan.files:
         with open_reader(planned.locator) as reader:
             streams.append(bytes(read_encapsulated(reader, index_frames(reader, planned.location, fmt), 0)))
-    out = np.empty(fmt.frame_shape, fmt.stored_dtype)
-    codec: Callable[[bytes], Any]
+    codec: Callable[..., Any]
     if name == "fastdicom.rle":
-        codec = partial(decode, fmt=fmt, header=None, out=out)
+        codec = partial(decode, fmt=fmt, header=None)
     else:
         import imagecodecs
 
         options = {"numthreads": 1} if name == "imagecodecs.jpeg2k" else {}
-        codec = partial(getattr(imagecodecs, f"{name.removeprefix('imagecodecs.')}_decode"), out=out, **options)
-    codec(streams[0])
-    started = time.perf_counter()
-    for stream in streams:
-        codec(stream)
-    return (time.perf_counter() - started) / CORES
+        codec = partial(getattr(imagecodecs, f"{name.removeprefix('imagecodecs.')}_decode"), **options)
+
+    def decode_all(some: list[bytes]) -> None:
+        out = np.empty(fmt.frame_shape, fmt.stored_dtype)
+        for stream in some:
+            codec(stream, out=out)
+
+    def seconds(threads: int) -> float:
+        started = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(decode_all, [streams[k::threads] for k in range(threads)]))
+        return time.perf_counter() - started
+
+    decode_all(streams[:1])
+    return seconds(1) / CORES, seconds(CORES)
 
 
 def worker(name: str, folder: Path) -> None:
     """Body of a process: load twice, report the second load."""
-    if name.startswith("limit"):
-        print(json.dumps({"seconds": limit_read(folder) if name == "limit-read" else limit_codec(folder)}))
+    if name == "limit-read":
+        print(json.dumps({"seconds": limit_read(folder)}))
+        return
+    if name == "limit-codec":
+        seconds, together = limit_codec(folder)
+        print(json.dumps({"seconds": seconds, "together_seconds": together}))
         return
     load = PEERS[name][1]
     load(folder)
@@ -322,6 +335,7 @@ def summarise(key: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, A
             "dtype": good[-1]["dtype"],
         }
     limits = [r["seconds"] * 1e3 for r in records[limit] if "seconds" in r]
+    together = [r["together_seconds"] * 1e3 for r in records[limit] if "together_seconds" in r]
     ours = rows["fastdicom"].get("median_ms")
     peers = {n: r["median_ms"] for n, r in rows.items() if n not in NO_PEERS and r.get("correct")}
     fastest = min(peers, key=peers.__getitem__) if peers else None
@@ -330,10 +344,12 @@ def summarise(key: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, A
         "rows": rows,
         "limit": limit,
         "limit_ms": statistics.median(limits) if limits else None,
+        "together_ms": statistics.median(together) if together else None,
         "fastest_peer": fastest,
         "ratio_simpleitk": rows.get("SimpleITK", {}).get("median_ms", float("nan")) / ours if ours else None,
         "ratio_fastest": peers[fastest] / ours if ours and fastest else None,
         "ratio_limit": ours / statistics.median(limits) if ours and limits else None,
+        "ratio_together": ours / statistics.median(together) if ours and together else None,
         "target": TARGETS[key],
     }
 
@@ -362,8 +378,8 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         "| ms, median | "
         + " | ".join(names)
-        + " | faster than SimpleITK | faster than the fastest correct peer | of the limit |",
-        "| --- | " + " | ".join("---:" for _ in names) + " | ---: | ---: | ---: |",
+        + " | faster than SimpleITK | faster than the fastest correct peer | of the limit | of the codec, all cores |",
+        "| --- | " + " | ".join("---:" for _ in names) + " | ---: | ---: | ---: | ---: |",
     ]
     for summary in report["syntaxes"].values():
         cells = []
@@ -374,7 +390,8 @@ def table(report: dict[str, Any]) -> str:
             else:
                 cells.append(f"{row['median_ms']:,.0f}" + ("" if row["correct"] else " (wrong values)"))
         ratios = [
-            f"{summary[k]:.1f} x" if summary[k] else "" for k in ("ratio_simpleitk", "ratio_fastest", "ratio_limit")
+            f"{summary[k]:.{digits}f} x" if summary[k] else ""
+            for k, digits in (("ratio_simpleitk", 1), ("ratio_fastest", 1), ("ratio_limit", 2), ("ratio_together", 2))
         ]
         if summary["fastest_peer"]:
             ratios[1] += f" ({summary['fastest_peer']})"
@@ -404,7 +421,7 @@ def notes(report: dict[str, Any]) -> str:
         f"{report['slices']} slices of {report['size']} x {report['size']}, 16 bits, {about['cores']} cores "
         f"({about['processor']}), Python {about['python']}; median of {report['runs']} runs, second load of each "
         f"process. {versions}. Limit: bare multi-threaded reads of the same bytes into a new array, or the codec's own "
-        "time on one core divided by the cores."
+        "time on one core divided by the cores; beside it, the codec alone on all cores at once."
     )
 
 

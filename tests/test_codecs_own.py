@@ -147,10 +147,11 @@ def test_rle_kernel_equals_its_python_source() -> None:
         image.tobytes(), rows=70, columns=90, samples_per_pixel=1, bits_allocated=16, number_of_frames=1, byteorder="<"
     )
     bounds = np.array(rle.parse_segments(data, 2), np.int64)
+    planes, state = np.empty((2, rle._BLOCK + 2 * rle._RUN), np.uint8), np.empty((2, 2), np.uint64)
     plain = np.zeros(image.nbytes, np.uint8)
     source = np.frombuffer(data, np.uint8)
     with np.errstate(over="ignore"):
-        assert rle._decode_segments.python(source, bounds, image.size, 2, plain) == -1
+        assert rle._decode_segments.python(source, bounds, image.size, 2, planes, state, plain, 0) == -1
     np.testing.assert_array_equal(plain.view(np.uint16).reshape(image.shape), image)
 
 

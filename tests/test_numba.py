@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastdicom import _numba
+from fastdicom import _numba, _numba_cache
 
 HERE = Path(__file__).parent
+WITH_NUMBA = {"NUMBA_OPT": "3"}
+"""A setting, if only its default: finished code is not called without Numba then (tests/test_machine_code.py)."""
 
 SOURCE = """
     from fastdicom._numba import kernel
@@ -145,7 +147,7 @@ class TestKernel:
             assert norm(np.array([3.0, 4.0])) == 31.0
         """
         for _ in range(2):  # compiled, then loaded
-            done = python(code, cwd=tmp_path)
+            done = python(code, cwd=tmp_path, **WITH_NUMBA)
             assert done.returncode == 0, done.stderr
 
 
@@ -157,7 +159,7 @@ class TestCache:
             d = m.total._dispatcher
             print(sum(d._cache_hits.values()), sum(d._cache_misses.values()), "numba.np.linalg" in sys.modules)
         """
-        first, second = (python(code, cwd=tmp_path) for _ in range(2))
+        first, second = (python(code, cwd=tmp_path, **WITH_NUMBA) for _ in range(2))
         assert first.stdout.split()[:2] == ["0", "1"], first.stderr
         assert second.stdout.split() == ["1", "0", "False"], second.stderr
         assert len(caches(tmp_path)) == 2
@@ -195,12 +197,12 @@ class TestCache:
     @pytest.mark.parametrize(("suffix", "damage"), [(".nbi", "garbage"), (".nbc", "empty"), (".nbc", "absent")])
     def test_damaged_files_are_replaced(self, module: ModuleType, tmp_path: Path, suffix: str, damage: str) -> None:
         code = f"import numpy as np, {module.__name__} as m; print(m.total(np.ones(4, np.uint8), 4))"
-        assert python(code, cwd=tmp_path).stdout == "8\n"
+        assert python(code, cwd=tmp_path, **WITH_NUMBA).stdout == "8\n"
         for path in tmp_path.rglob(f"*{suffix}"):
             path.unlink() if damage == "absent" else path.write_bytes(b"" if damage == "empty" else b"\x80garbage")
-        assert python(code, cwd=tmp_path).stdout == "8\n"
+        assert python(code, cwd=tmp_path, **WITH_NUMBA).stdout == "8\n"
         hits = f"{code}; assert sum(m.total._dispatcher._cache_hits.values()) == 1"
-        done = python(hits, cwd=tmp_path)
+        done = python(hits, cwd=tmp_path, **WITH_NUMBA)
         assert done.returncode == 0, done.stderr
 
     @pytest.mark.fault
@@ -222,7 +224,7 @@ class TestCache:
     @pytest.mark.parametrize("failure", ["_acquire", "save"])
     def test_locks_and_full_disks(self, module: ModuleType, tmp_path: Path, failure: str) -> None:
         code = f"""
-            import numpy as np, {module.__name__} as m, fastdicom._numba as helper
+            import numpy as np, {module.__name__} as m, fastdicom._numba_cache as helper
             import numba.core.caching as caching
             def refuse(*args, **kwargs):
                 raise OSError(28, "no space, or no locks")
@@ -239,29 +241,29 @@ class TestCache:
     def test_a_lock_that_never_comes_free(
         self, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_numba, "LOCK_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(_numba_cache, "LOCK_TIMEOUT_S", 0.2)
         folder = tmp_path / "__pycache__"
         folder.mkdir(exist_ok=True)
-        held = _numba._acquire(str(folder / _numba.LOCK_NAME), exclusive=True)
+        held = _numba_cache._acquire(str(folder / _numba_cache.LOCK_NAME), exclusive=True)
         try:
             assert module.total(np.ones(4, np.uint8), 4) == 8
         finally:
-            _numba._release(held)
+            _numba_cache._release(held)
         assert caches(tmp_path) == []
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     def test_a_fork_does_not_keep_the_lock(self, tmp_path: Path) -> None:
         path = str(tmp_path / "lock")
-        held = _numba._acquire(path, exclusive=True)
+        held = _numba_cache._acquire(path, exclusive=True)
         child = os.fork()
         if child == 0:
             time.sleep(5)
             os._exit(0)
         try:
-            _numba._release(held)
+            _numba_cache._release(held)
             started = time.monotonic()
-            _numba._release(_numba._acquire(path, exclusive=True))
+            _numba_cache._release(_numba_cache._acquire(path, exclusive=True))
             assert time.monotonic() - started < 2
         finally:
             os.kill(child, 9)

@@ -30,46 +30,29 @@ The pattern for a module that has compiled code::
 
 The cache lies where Numba puts it: ``NUMBA_CACHE_DIR``, else ``__pycache__`` beside the module, else the user's cache
 directory. Where none of them can be written or locked, functions are compiled anew in each process.
-
-Why a lock of our own: Numba writes an index that maps signatures to numbered data files. Two processes that write at
-once can leave an index whose entry points at the other's machine code, and calling that crashes. Here all writers of
-a directory hold an exclusive lock, readers a shared one, and the file names carry a hash of the source and the
-versions, so that no reader, even after a writer was killed half-way, meets data of another version under a name it
-trusts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
 
+from fastdicom._machine_code import MachineCode, load_machine_code, may_keep_machine_code, save_machine_code
+from fastdicom._numba_cache import DIGEST_LENGTH, OPTIONS, LockedCache
+
 __all__ = ["Kernel", "kernel", "warm_up"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-LOCK_NAME = "fastdicom.lock"
-LOCK_TIMEOUT_S = 180.0
-"""Longer than any compilation: whoever still waits then (a stopped process, a hung file server) goes on uncached."""
-
-OUTDATED_AFTER_S = 7 * 24 * 3600.0
-_DIGEST_LENGTH = 10
-
-LEAN_LOAD_TESTED = ((0, 61), (0, 68))
-"""First and last Numba version (major, minor) for which :func:`_load_lean` is known to work."""
-
-_OPTIONS = {"nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
 
 _state = threading.RLock()
 _registry: list[Kernel[..., Any]] = []
@@ -140,6 +123,8 @@ class Kernel(Generic[P, R]):
         self._run: Callable[..., R] = self._load_and_run if signatures else function
         self._dispatcher: Any = None
         self._pending: list[Any] | None = None
+        self._looked_up: dict[str, MachineCode | None] = {}
+        self._ready: tuple[MachineCode, ...] = ()
         self._inlined: Any = None
         _registry.append(cast("Kernel[..., Any]", self))
 
@@ -166,12 +151,18 @@ class Kernel(Generic[P, R]):
                 import numba
 
                 # Only machine code calls it: without the wrappers for others a helper compiles in half the time.
-                self._inlined = numba.njit(**_OPTIONS, no_cpython_wrapper=True)(self.python)
+                self._inlined = numba.njit(**OPTIONS, no_cpython_wrapper=True)(self.python)
             return self._inlined._numba_type_
 
     def load(self, count: int | None = None) -> int:
         """Make the first `count` signatures (default all) ready; returns how many are."""
-        if not self.signatures or not self._prepare():
+        if not self.signatures:
+            return 0
+        with _state:
+            named = self.signatures[:count]
+            if self._may_do_without_numba() and None not in [self._finished(text) for text in named]:
+                return len(named)
+        if not self._prepare():
             return 0
         with _state:
             wanted = _parse(self.signatures)[:count]
@@ -181,11 +172,46 @@ class Kernel(Generic[P, R]):
         return len(wanted)
 
     def _load_and_run(self, *args: Any, **kwargs: Any) -> R:
+        found = None if kwargs else self._find_finished(args)
+        if found is not None:
+            return cast("R", found[0].call(found[1]))
         if not self._prepare():
             return self.python(*args, **kwargs)
-        if self._load_for(args) or self._run != self._load_and_run:
+        if self._load_for(args) or self._run not in (self._load_and_run, self._run_finished):
             return self._run(*args, **kwargs)
         raise TypeError(f"{self} takes {' or '.join(self.signatures)}")
+
+    def _run_finished(self, *args: Any, **kwargs: Any) -> R:
+        """Call machine code that was found, without Numba."""
+        for code in () if kwargs else self._ready:
+            leaves = code.leaves_of(args)
+            if leaves is not None:
+                return cast("R", code.call(leaves))
+        return self._load_and_run(*args, **kwargs)
+
+    def _find_finished(self, args: tuple[Any, ...]) -> tuple[MachineCode, list[Any]] | None:
+        """Machine code that takes `args`, and these as it takes them."""
+        if not self._may_do_without_numba():
+            return None
+        with _state:
+            for text in self.signatures:
+                code = self._finished(text)
+                leaves = None if code is None else code.leaves_of(args)
+                if code is not None and leaves is not None:
+                    self._ready = (*(other for other in self._ready if other is not code), code)
+                    self._run = self._run_finished
+                    return code, leaves
+        return None
+
+    def _finished(self, signature: str) -> MachineCode | None:
+        if signature not in self._looked_up:
+            file = cast(FunctionType, self.python).__code__.co_filename
+            self._looked_up[signature] = load_machine_code(file, self.__qualname__, signature)
+        return self._looked_up[signature]
+
+    def _may_do_without_numba(self) -> bool:
+        """Not once Numba is there: its own way of calling takes a microsecond, that of finished code ten."""
+        return self._dispatcher is None and "numba" not in sys.modules and may_keep_machine_code()
 
     def _prepare(self) -> bool:
         """Create the dispatcher; False where compilation is switched off."""
@@ -198,11 +224,11 @@ class Kernel(Generic[P, R]):
                 self._run = self.python
                 return False
             function = _with_versioned_name(cast(FunctionType, self.python))
-            dispatcher = numba.njit(**_OPTIONS)(function)
+            dispatcher = numba.njit(**OPTIONS)(function)
             with suppress(RuntimeError):  # no directory can be written
                 dispatcher.enable_caching()
                 name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
-                dispatcher._cache = _LockedCache(dispatcher._cache, name)
+                dispatcher._cache = LockedCache(dispatcher._cache, name)
             self._pending = _parse(self.signatures)
             self._dispatcher = dispatcher
             return True
@@ -227,14 +253,21 @@ class Kernel(Generic[P, R]):
             dispatcher.disable_compile(False)
             dispatcher.compile(signature)
         except BaseException:
-            if isinstance(dispatcher._cache, _LockedCache):
+            if isinstance(dispatcher._cache, LockedCache):
                 dispatcher._cache.release()
             raise
         finally:
             if dispatcher.signatures:
                 dispatcher.disable_compile()
                 self._run = dispatcher
-        cast("list[Any]", self._pending).remove(signature)
+        pending = cast("list[Any]", self._pending)
+        # What fails here costs the next process its fast start, and nothing else.
+        with suppress(Exception):
+            if may_keep_machine_code():
+                text = self.signatures[_parse(self.signatures).index(signature)]
+                file = cast(FunctionType, self.python).__code__.co_filename
+                save_machine_code(file, self.__qualname__, text, dispatcher.overloads[signature.args])
+        pending.remove(signature)
 
 
 def _is_some(value: object) -> bool:
@@ -280,8 +313,8 @@ def _with_versioned_name(function: FunctionType) -> FunctionType:
         source = Path(function.__code__.co_filename).read_bytes()
     except OSError:
         source = b""  # frozen or zipped: Numba finds no cache directory for it either
-    versions = f"{numba.__version__} {llvmlite.__version__} {_OPTIONS}".encode()
-    digest = hashlib.sha256(source + versions).hexdigest()[:_DIGEST_LENGTH]
+    versions = f"{numba.__version__} {llvmlite.__version__} {OPTIONS}".encode()
+    digest = hashlib.sha256(source + versions).hexdigest()[:DIGEST_LENGTH]
     copy = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
@@ -289,171 +322,3 @@ def _with_versioned_name(function: FunctionType) -> FunctionType:
     copy.__qualname__ = f"{function.__qualname__}-{digest}"
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
-
-
-class _LockedCache:
-    """Numba's function cache (`numba.core.caching._Cache`) with readers and writers kept apart across processes.
-
-    Numba calls ``load_overload``, compiles if that found nothing, and calls ``save_overload``: the exclusive lock held
-    in between makes sure that one process compiles while the others wait for its result.
-    """
-
-    def __init__(self, cache: Any, name: str) -> None:
-        self._cache = cache
-        self._name = name
-        self._usable = True
-        self._writing: int | None = None
-        self._lock_path = os.path.join(cache.cache_path, LOCK_NAME)
-
-    @property
-    def cache_path(self) -> Any:
-        return self._cache.cache_path
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        if not self._usable:
-            return None
-        try:
-            with _locked(self._lock_path, exclusive=False):
-                found = self._read(signature, target_context)
-            if found is None:
-                self._writing = _acquire(self._lock_path, exclusive=True)
-                found = self._read(signature, target_context)
-                if found is not None:
-                    self.release()
-                else:
-                    self._remove_outdated()
-        except OSError:
-            self._usable = False
-            return None
-        return found
-
-    def save_overload(self, signature: Any, data: Any) -> None:
-        if self._writing is None:
-            return
-        try:
-            self._cache.save_overload(signature, data)
-        except Exception:
-            # A disk that is full or an index that is damaged costs the cache, never the compiled function.
-            with suppress(Exception):
-                self._cache.flush()
-                self._cache.save_overload(signature, data)
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        if self._writing is not None:
-            _release(self._writing)
-            self._writing = None
-
-    def flush(self) -> None:
-        self._cache.flush()
-
-    def enable(self) -> None:
-        self._cache.enable()
-
-    def disable(self) -> None:
-        self._cache.disable()
-
-    def _remove_outdated(self) -> None:
-        """Delete what older sources or versions left under other hashes, or a developer's cache would grow for ever.
-
-        Only after a while, because environments that share an editable install use their own hashes in turn.
-        """
-        name, digest = self._name.rsplit("-", 1)
-        python = f"{sys.version_info[0]}{sys.version_info[1]}"
-        version = re.compile(re.escape(name) + rf"-([0-9a-f]{{{_DIGEST_LENGTH}}})-\d+\.py{python}\D")
-        with suppress(OSError):
-            for entry in os.scandir(self._cache.cache_path):
-                found = version.match(entry.name)
-                outdated = found is not None and found[1] != digest
-                if outdated and entry.stat().st_mtime < time.time() - OUTDATED_AFTER_S:
-                    Path(entry.path).unlink()
-
-    def _read(self, signature: Any, target_context: Any) -> Any:
-        try:
-            return _load_lean(self._cache, signature, target_context)
-        except Exception:  # damaged files: compile and overwrite them
-            return None
-
-
-def _load_lean(cache: Any, signature: Any, target_context: Any) -> Any:
-    """Load machine code without first loading the compiler: 0.04 s instead of 0.35 s in a new process.
-
-    ``load_overload`` begins by registering everything Numba can compile, which imports ``scipy.linalg`` among others.
-    Finished code needs of all that only Numba's runtime symbols (without them it crashes, so untested versions of
-    Numba take the long way). The compiler registers the rest by itself should something have to be compiled later.
-    """
-    import numba
-
-    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
-    if not LEAN_LOAD_TESTED[0] <= version <= LEAN_LOAD_TESTED[1]:
-        return cache.load_overload(signature, target_context)
-    from numba.core.runtime.nrt import rtsys
-
-    rtsys.initialize(target_context)
-    return cache._load_overload(signature, target_context)
-
-
-@contextmanager
-def _locked(path: str, *, exclusive: bool) -> Iterator[None]:
-    descriptor = _acquire(path, exclusive=exclusive)
-    try:
-        yield
-    finally:
-        _release(descriptor)
-
-
-def _acquire(path: str, *, exclusive: bool) -> int:
-    """Descriptor of the lock file, locked. OSError where that is impossible, TimeoutError (an OSError) where too slow.
-
-    The system drops the lock when its holder dies, so there is no stale lock to clean up.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    give_up = time.monotonic() + LOCK_TIMEOUT_S
-    pause = 0.001
-    try:
-        while not _try_lock(descriptor, exclusive):
-            if time.monotonic() > give_up:
-                raise TimeoutError(f"{path} stayed locked for {LOCK_TIMEOUT_S} s")
-            time.sleep(pause)
-            pause = min(2 * pause, 0.03)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int, exclusive: bool) -> bool:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-    def _release(descriptor: int) -> None:
-        try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-        finally:
-            os.close(descriptor)
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int, exclusive: bool) -> bool:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _release(descriptor: int) -> None:
-        try:
-            # Not left to close(): a child forked meanwhile shares this descriptor and would keep the lock.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            os.close(descriptor)

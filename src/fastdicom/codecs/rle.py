@@ -19,18 +19,32 @@ from fastdicom.types import PixelFormat
 __all__ = ["DECODERS", "decode", "decode_together", "parse_segments"]
 
 _BLOCK = 4096  # bytes of each plane decoded before they are interleaved
-_RUN = 128  # the longest run: a plane may be filled by this much past a block
+_RUN = 128  # the longest run: a plane may be filled by nearly this much past a block, and written by twice of it
 _OK = -1
 
 
-@kernel("int64(const(uint8[::1]), int64[:, ::1], int64, int64, uint8[::1])")
-def _decode_frames(
+def _decode_all(
     source: NDArray[np.uint8], bounds: NDArray[np.int64], pixels: int, bytes_per_sample: int, out: NDArray[np.uint8]
 ) -> int:
+    """`_decode_frames` with the memory that it works in."""
+    segments = bounds.shape[1] // 2
+    planes, state = np.empty((segments, _BLOCK + 2 * _RUN), np.uint8), np.empty((2, segments), np.uint64)
+    return _decode_frames(source, bounds, pixels, bytes_per_sample, planes, state, out)
+
+
+@kernel("int64(const(uint8[::1]), const(int64[:, ::1]), int64, int64, uint8[:, ::1], uint64[:, ::1], uint8[::1])")
+def _decode_frames(
+    source: NDArray[np.uint8],
+    bounds: NDArray[np.int64],
+    pixels: int,
+    bytes_per_sample: int,
+    planes: NDArray[np.uint8],
+    state: NDArray[np.uint64],
+    out: NDArray[np.uint8],
+) -> int:
     """Decode frames one after the other into `out`; return -1, or what the first that is damaged returned."""
-    nbytes = pixels * bounds.shape[1] // 2
     for k in range(len(bounds)):
-        answer = _decode_segments(source, bounds[k], pixels, bytes_per_sample, out[k * nbytes : (k + 1) * nbytes])
+        answer = _decode_segments(source, bounds[k], pixels, bytes_per_sample, planes, state, out, k)
         if answer != _OK:
             return answer
     return _OK
@@ -38,25 +52,34 @@ def _decode_frames(
 
 @kernel()
 def _decode_segments(
-    source: NDArray[np.uint8], bounds: NDArray[np.int64], pixels: int, bytes_per_sample: int, out: NDArray[np.uint8]
+    source: NDArray[np.uint8],
+    bounds: NDArray[np.int64],
+    pixels: int,
+    bytes_per_sample: int,
+    planes: NDArray[np.uint8],
+    state: NDArray[np.uint64],
+    out: NDArray[np.uint8],
+    frame: int,
 ) -> int:
     """Decode into little endian interleaved `out`; return -1, or segment s that is too short, or -2 - s: too long.
 
     bounds : (2 * segments,) start and end of each segment in `source`, already checked against its length
+    planes : (segments, _BLOCK + 2 * _RUN), what is decoded of each; state : (2, segments), where each is
 
-    The indices are unsigned: a signed one could be negative, and the check for that keeps LLVM from turning the run
-    loops into memcpy and memset (measured: 30 times slower).
+    The indices are unsigned: a signed one could be negative, and the check for that keeps LLVM from making vectors of
+    the run loops (measured: 30 times slower). Runs are written, and literals copied, in full length: 128 bytes with
+    vectors take less time than the right number of them by a call (measured: a third). What is too much is
+    overwritten by what follows, or lies past the block.
     """
     segments = len(bounds) // 2
-    planes = np.empty((segments, _BLOCK + 2 * _RUN), np.uint8)
-    position = np.empty(segments, np.uint64)
-    filled = np.zeros(segments, np.uint64)
-    one = np.uint64(1)
+    position, filled = state[0], state[1]
+    one, run, size = np.uint64(1), np.uint64(_RUN), np.uint64(len(source))
     for s in range(segments):
         position[s] = np.uint64(bounds[2 * s])
+        filled[s] = np.uint64(0)
+    first = np.uint64(frame) * np.uint64(pixels) * np.uint64(segments)
     for start in range(0, pixels, _BLOCK):
-        block = min(_BLOCK, pixels - start)
-        wanted = np.uint64(block)
+        wanted = np.uint64(min(_BLOCK, pixels - start))
         for s in range(segments):
             plane = planes[s]
             at, have, end = position[s], filled[s], np.uint64(bounds[2 * s + 1])
@@ -67,8 +90,12 @@ def _decode_segments(
                 at += one
                 if head < 128:
                     count = min(np.uint64(head) + one, end - at)
-                    for i in range(count):
-                        plane[have + np.uint64(i)] = source[at + np.uint64(i)]
+                    if at + run <= size:
+                        for i in range(run):
+                            plane[have + i] = source[at + i]
+                    else:
+                        for i in range(count):
+                            plane[have + i] = source[at + i]
                     at += count
                     have += count
                 elif head > 128:
@@ -76,28 +103,30 @@ def _decode_segments(
                         return s
                     value = source[at]
                     at += one
-                    count = np.uint64(257) - np.uint64(head)
-                    for i in range(count):
-                        plane[have + np.uint64(i)] = value
-                    have += count
+                    for i in range(run):
+                        plane[have + i] = value
+                    have += np.uint64(257) - np.uint64(head)
             position[s], filled[s] = at, have
+        base = first + np.uint64(start) * np.uint64(segments)
         if segments == 1:
-            out[start : start + block] = planes[0, :block]
+            plane = planes[0]
+            for i in range(wanted):
+                out[base + i] = plane[i]
         elif segments == 2 and bytes_per_sample == 2:
-            words = out.view(np.uint16)[start : start + block]
             high, low = planes[0], planes[1]
-            for i in range(block):
-                words[i] = np.uint16(high[i]) << np.uint16(8) | np.uint16(low[i])
+            for i in range(wanted):
+                out[base + i + i] = low[i]
+                out[base + i + i + one] = high[i]
         else:
             for s in range(segments):
                 # The most significant byte of a sample comes first; in little endian its place is the last.
-                place = s - s % bytes_per_sample + bytes_per_sample - 1 - s % bytes_per_sample
-                for i in range(block):
-                    out[(start + i) * segments + place] = planes[s, i]
+                place = np.uint64(s - s % bytes_per_sample + bytes_per_sample - 1 - s % bytes_per_sample)
+                for i in range(wanted):
+                    out[base + i * np.uint64(segments) + place] = planes[s, i]
         for s in range(segments):  # a run may have gone past the block: at most 127 bytes of the next
             rest = filled[s] - wanted
             for i in range(rest):
-                planes[s, i] = planes[s, wanted + np.uint64(i)]
+                planes[s, i] = planes[s, wanted + i]
             filled[s] = rest
     for s in range(segments):
         # A byte of padding may be seen as the start of a run, and up to 3 zeros as one more byte.
@@ -105,7 +134,7 @@ def _decode_segments(
         surplus = filled[s] > one or end > at + np.uint64(3)
         if not surplus and end > at + one:
             for i in range(end - at):
-                surplus = surplus or source[at + np.uint64(i)] % 128 != 0  # 128: no operation
+                surplus = surplus or source[at + i] % 128 != 0  # 128: no operation
         if surplus:
             return -2 - s
     return _OK
@@ -159,7 +188,7 @@ def decode_together(
         except StreamError:
             return False
     pixels, flat = fmt.rows * fmt.columns, out.reshape(-1).view(np.uint8)
-    return _decode_frames(buffer, np.array(bounds, np.int64), pixels, fmt.stored_dtype.itemsize, flat) == _OK
+    return _decode_all(buffer, np.array(bounds, np.int64), pixels, fmt.stored_dtype.itemsize, flat) == _OK
 
 
 def decode(
@@ -170,10 +199,10 @@ def decode(
     bounds = np.array([parse_segments(data, fmt.samples_per_pixel * itemsize)], np.int64)
     frame = out if out is not None and out.flags.c_contiguous else np.empty(fmt.frame_shape, fmt.stored_dtype)
     source, pixels = np.frombuffer(data, np.uint8), fmt.rows * fmt.columns
-    short = _decode_frames(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
+    short = _decode_all(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
     if short > _OK and fmt.bits_allocated == 1:  # eight pixels a byte (PS3.5 8.2.2); a byte a pixel is seen as well
         packed = np.empty(-(-pixels // 8), np.uint8)
-        short = _decode_frames(source, bounds, packed.size, 1, packed)
+        short = _decode_all(source, bounds, packed.size, 1, packed)
         frame[...] = np.unpackbits(packed, count=pixels, bitorder="little").reshape(fmt.frame_shape)
     if short < _OK:
         raise StreamError(
