@@ -253,6 +253,8 @@ def test_arguments_are_taken_and_refused_as_by_numba(
 
 @given(data=st.data())
 def test_arrays_give_what_they_give_with_numba(loaded: tuple[ModuleType, dict[str, Any]], data: st.DataObject) -> None:
+    from numba.core.errors import NumbaError
+
     module, codes = loaded
     shape = tuple(data.draw(st.lists(st.integers(0, 5), min_size=1, max_size=3)))
     dtype = data.draw(st.sampled_from(["u1", "<u2", ">u2", "<i2"]))
@@ -263,9 +265,12 @@ def test_arrays_give_what_they_give_with_numba(loaded: tuple[ModuleType, dict[st
         array = array[..., ::-1]
     count = data.draw(st.integers(0, array.size))
     found = [(code, leaves) for code in codes["total"] if (leaves := code.leaves_of((array, count))) is not None]
+    if not array.dtype.isnative:  # Numba tells unaligned arrays apart by all but this, and takes the first for the next
+        assert found == []
+        return
     try:
         expected = module.total(array, count)
-    except (TypeError, ValueError):  # Numba has two ways of refusing
+    except (TypeError, NumbaError):
         assert found == []
         return
     assert [code.call(leaves) for code, leaves in found] == [expected]
