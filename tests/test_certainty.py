@@ -253,6 +253,11 @@ def test_file_objects_stay_in_this_process(series: WrittenSeries) -> None:
     assert np.array_equal(fastdicom.load_volume(objects).array, expected)
     with pytest.raises(FastDicomError, match="file objects"):
         fastdicom.load_volume(fastdicom.scan(objects)[0], scheduler="processes")
+    with pytest.raises(UsageError, match="file objects"):
+        fastdicom.scan(objects, scheduler="processes")
+    for wrong in ("thread", 1, np.zeros(3)):
+        with pytest.raises(UsageError, match="scheduler="):
+            fastdicom.scan(objects, scheduler=wrong)
 
 
 @pytest.mark.parametrize("bits", [0, 40])

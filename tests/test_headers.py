@@ -308,6 +308,30 @@ def test_number_of_frames_that_is_odd(count: str, tmp_path: Path) -> None:
     assert len(table) <= 1024
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90"])
+@pytest.mark.parametrize(("held", "claimed"), [(3000, 3000), (3000, 3001), (10, 40_000), (1500, 1024)])
+def test_frames_smaller_than_their_row_must_be_there(held: int, claimed: int, syntax: str, tmp_path: Path) -> None:
+    """PS3.5 A.4: an offset table, and a fragment or more for each frame."""
+    import tracemalloc
+
+    dataset = data_set(NumberOfFrames=claimed)
+    fragment = 80 if held > 10 else 300_000
+    dataset.PixelData = pydicom.encaps.encapsulate([bytes(fragment)] * held, has_bot=False)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    ref = ref_of(tmp_path, encoded(dataset, syntax))
+    tracemalloc.start()
+    table = read_both([ref])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if claimed <= max(held, 1024):
+        assert len(table) == claimed
+    else:
+        assert len(table) == 0
+        assert f"NumberOfFrames is {claimed}" in table.skipped[0].reason
+        assert most < 2 * ref.size + (8 << 20)
+
+
 def test_values_too_long_for_a_column_do_not_widen_it(tmp_path: Path) -> None:
     for n in (900, 1500, 60_000):
         content = with_inserted(encoded(data_set()), 0x0020_0013, explicit(0x0018_1030, b"LO", b"x" * n))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastdicom.cache import HeaderCache, read_with_cache
 from fastdicom.errors import FastDicomError, PixelDataError, UsageError
-from fastdicom.execution import check_workers, run_tasks
+from fastdicom.execution import check_reachable, check_workers, run_tasks
 from fastdicom.headers import HeaderTable, read_headers
 from fastdicom.headers.problems import pixel_problems
 from fastdicom.progress import ProgressArgument, progress_bar
@@ -342,6 +342,7 @@ def scan(
     policy = check_policy(policy) or GeometryPolicy()
     kept = HeaderCache.load(cache) if cache is not None else None
     files, unlisted = discover(source, kept)
+    check_reachable([ref.locator for ref in files], scheduler)
     read = partial(_read_all, scheduler=scheduler, workers=check_workers(workers), progress=progress)
     if cache is None:
         table = read(files)

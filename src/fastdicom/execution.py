@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from typing import Any, TypeVar
 
 from fastdicom.errors import UsageError, WorkerError
+from fastdicom.sources import OBJECT_SCHEME
 
-__all__ = ["available_cores", "check_scheduler", "check_workers", "is_client", "run_in_threads", "run_tasks"]
+__all__ = [
+    "available_cores",
+    "check_reachable",
+    "check_scheduler",
+    "check_workers",
+    "is_client",
+    "run_in_threads",
+    "run_tasks",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,13 +49,28 @@ def is_client(scheduler: Any) -> bool:
 
 def check_scheduler(scheduler: Any) -> Any:
     """`scheduler` if it is one of those that DESIGN names, else a UsageError."""
-    if scheduler in (None, "threads", "processes", "synchronous") or is_client(scheduler):
+    named = isinstance(scheduler, str) and scheduler in ("threads", "processes", "synchronous")
+    if scheduler is None or named or is_client(scheduler):
         return scheduler
     raise UsageError(
         f"scheduler={scheduler!r} is not known. Use None, 'threads', 'processes', 'synchronous' or a "
         "distributed.Client.",
         argument="scheduler",
     )
+
+
+def check_reachable(locators: Iterable[str], scheduler: Any) -> None:
+    """Refuse file objects of this process where others are to read them."""
+    if check_scheduler(scheduler) != "processes" and not is_client(scheduler):
+        return
+    among = list(locators)
+    objects = [locator for locator in among if locator.startswith(OBJECT_SCHEME)]
+    if objects:
+        raise UsageError(
+            f"{len(objects)} of {len(among)} files are file objects, which only this process can read, not "
+            f"scheduler={scheduler!r}. Use scheduler='threads', or write them to files.",
+            argument="scheduler",
+        )
 
 
 def check_workers(workers: Any) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdicom import _memory
 from fastdicom.blocks import Failure, read_block
 from fastdicom.errors import UsageError
-from fastdicom.execution import check_scheduler, check_workers, is_client, run_in_threads, run_tasks
+from fastdicom.execution import check_reachable, check_scheduler, check_workers, is_client, run_in_threads, run_tasks
 from fastdicom.plan import VolumePlan
 from fastdicom.planner import PlanOptions, releases_gil
 from fastdicom.prepare import default_chunks, make_plan, z_blocks
@@ -246,8 +246,7 @@ def load_array(
     failures: list[Failure] | None = None,
 ) -> NDArray[Any]:
     """Every voxel of a plan in one array."""
-    if scheduler == "processes" or is_client(scheduler):
-        _refuse_objects(plan, scheduler)
+    check_reachable([planned.locator for planned in plan.files], scheduler)
     blocks = z_blocks(plan, workers)
     frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
     with progress_bar(progress, "load", sum(frames), "frames") as advance:
@@ -297,16 +296,6 @@ def _in_processes(plan: VolumePlan, scheduler: Any, workers: int) -> bool:
 def _objects_of(plan: VolumePlan) -> list[str]:
     """Files of the plan that are file objects of this process, which no other can read."""
     return [planned.locator for planned in plan.files if planned.locator.startswith(OBJECT_SCHEME)]
-
-
-def _refuse_objects(plan: VolumePlan, scheduler: Any) -> None:
-    objects = _objects_of(plan)
-    if objects:
-        raise UsageError(
-            f"{len(objects)} of {len(plan.files)} files are file objects, which only this process can read, not "
-            f"scheduler={scheduler!r}. Use scheduler='threads', or write them to files.",
-            argument="scheduler",
-        )
 
 
 def _block_task(plan: VolumePlan, report: bool, index: tuple[Any, ...]) -> tuple[NDArray[Any], list[Failure]]:

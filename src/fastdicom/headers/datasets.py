@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceError
 from fastdicom.headers.columns import ELEMENTS, Column
-from fastdicom.headers.frame_groups import frame_overrides, max_frames, native_frame_nbytes
+from fastdicom.headers.frame_groups import count_fragments, frame_overrides, max_frames, native_frame_nbytes
 from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader
 
@@ -117,7 +118,7 @@ def read_file_header(reader: ByteReader) -> FileHeader:
         with quiet_pydicom():  # damage that matters shows in the values; pydicom's notes do not
             dataset = _read_dataset(reader, header)
             _take_values(dataset, header)
-            header.frames = frame_overrides(dataset, header.values, raw_value, _most_frames(header, reader.size))
+            header.frames = frame_overrides(dataset, header.values, raw_value, partial(_most_frames, header, reader))
     except FastDicomError:
         raise
     except RecursionError as error:
@@ -132,12 +133,17 @@ def read_file_header(reader: ByteReader) -> FileHeader:
     return header
 
 
-def _most_frames(header: FileHeader, size: int) -> int:
-    if header.values.get("transfer_syntax_uid", b"") in [uid.encode() for uid in DEFLATED]:
-        return max_frames(min(header.pixel_length, 32 * size))
-    little = header.values.get("transfer_syntax_uid") != b"1.2.840.10008.1.2.2"
-    native = little and header.pixel_length >= 0
-    return max_frames(size - header.pixel_offset, native_frame_nbytes(header.values.get) if native else 0)
+def _most_frames(header: FileHeader, reader: ByteReader, count: int) -> int:
+    """How many frames the pixel data may hold; `count` of them are claimed."""
+    syntax = header.values.get("transfer_syntax_uid", b"")
+    is_native = header.pixel_length >= 0
+    frame_nbytes = native_frame_nbytes(header.values.get) if is_native and syntax != b"1.2.840.10008.1.2.2" else 0
+    if syntax in [uid.encode() for uid in DEFLATED]:
+        return max_frames(min(header.pixel_length, 32 * reader.size), frame_nbytes)
+    most = max_frames(reader.size - header.pixel_offset, frame_nbytes)
+    if count > most and not is_native and count <= (reader.size - header.pixel_offset) // 8:
+        return max(most, count_fragments(reader, header.pixel_offset, count))
+    return most
 
 
 @dataclass

@@ -10,26 +10,54 @@ import numpy as np
 from fastdicom.errors import HeaderError
 from fastdicom.geometry import slice_normal
 from fastdicom.headers.columns import BY_NAME, Column
+from fastdicom.types import ByteReader
 
-__all__ = ["frame_overrides", "max_frames", "native_frame_nbytes"]
+__all__ = ["count_fragments", "frame_overrides", "max_frames", "native_frame_nbytes"]
+
+
+PIECE_NBYTES = 1 << 16
+ROW_NBYTES = 1024
+"""More than the memory of a row of the table."""
+FEW_FRAMES = 1024
+"""So many frames are believed of any file."""
 
 
 def max_frames(pixel_nbytes: int, frame_nbytes: int = 0) -> int:
     """Most frames that pixel data of this many bytes are believed to hold.
 
-    A row of the table is larger than 64 bytes, so a count that a damaged file makes up must not be expanded into rows;
-    1024 tiny frames are allowed to any file. Where frames have a known size, a file may lack most of what it claims (it
-    was cut), but not more than 15 of 16 frames.
+    A count that a damaged file makes up must not be expanded into rows, which would take more memory than the file has
+    bytes. Where frames have a known size, those that are there are believed, however small; and a file may lack most of
+    what it claims (it was cut), but not more than 15 of 16 frames.
 
     Parameters
     ----------
     frame_nbytes : int
         Bytes of a native frame; 0: unknown, or encapsulated.
     """
-    most = pixel_nbytes // 64
+    most = pixel_nbytes // ROW_NBYTES
     if frame_nbytes > 0:
-        most = min(most, 16 * pixel_nbytes // frame_nbytes)
-    return max(1024, most)
+        most = max(min(most, 16 * pixel_nbytes // frame_nbytes), pixel_nbytes // frame_nbytes)
+    return max(FEW_FRAMES, most)
+
+
+def count_fragments(reader: ByteReader, offset: int, most: int) -> int:
+    """Fragments with data in the encapsulated pixel data at `offset`, no more than `most` (PS3.5 A.4).
+
+    For frames so small that there are several in each KiB: they are read in pieces, not one by one.
+    """
+    found, position, piece, start = 0, offset, b"", offset
+    is_table = True
+    while found < most:
+        if position + 8 > start + len(piece):
+            start, piece = position, reader.read_at(position, PIECE_NBYTES)
+        at = position - start
+        if len(piece) < at + 8 or piece[at : at + 4] != b"\xfe\xff\x00\xe0":
+            break
+        length = int.from_bytes(piece[at + 4 : at + 8], "little")
+        position += 8 + length
+        found += 0 if is_table or length == 0 or position > reader.size else 1
+        is_table = False
+    return found
 
 
 def native_frame_nbytes(values: Callable[[str], object]) -> int:
@@ -107,7 +135,7 @@ _MACROS: tuple[tuple[int, tuple[tuple[int, str], ...]], ...] = (
 
 
 def frame_overrides(
-    dataset: Any, values: Mapping[str, Any], read: RawReader, most_frames: int
+    dataset: Any, values: Mapping[str, Any], read: RawReader, most_frames: Callable[[int], int]
 ) -> list[dict[str, bytes]]:
     """What differs from frame to frame in one file.
 
@@ -118,7 +146,7 @@ def frame_overrides(
     values : mapping
         Raw values of the file, by column.
     read : callable (dataset, tag, column) -> bytes or None
-    most_frames : int
+    most_frames : callable (count) -> int
         More than these are not believed, where nothing but Number of Frames claims them.
 
     Returns
@@ -134,8 +162,9 @@ def frame_overrides(
         shared_items = dataset[SHARED].value if SHARED in dataset else []
         shared = _group(shared_items[0], read) if len(shared_items) else {}
         return [shared | _group(item, read) for item in groups]
-    if count > most_frames:
-        raise HeaderError(f"NumberOfFrames is {count}, but the pixel data are too short for more than {most_frames}")
+    most = most_frames(count)
+    if count > most:
+        raise HeaderError(f"NumberOfFrames is {count}, but the pixel data are too short for more than {most}")
     if count > 1 and 0x3004_000C in dataset:
         return _dose_positions(dataset, values, count)
     if (
