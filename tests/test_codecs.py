@@ -36,7 +36,8 @@ from fastdicom.types import PixelFormat
 def test_the_defaults_release_the_gil() -> None:
     for number in ALL:
         fmt = PixelFormat(uid(number), 4, 4)
-        assert codecs.choose_decoder(fmt).startswith("imagecodecs."), number
+        ours = "fastdicom.jpeg" if number in (57, 70) else "imagecodecs."
+        assert codecs.choose_decoder(fmt).startswith(ours), number
         assert codecs.get_decoder(codecs.choose_decoder(fmt)).releases_gil
     assert codecs.choose_decoder(PixelFormat(RLE, 4, 4)) == "fastdicom.rle"
     assert codecs.choose_decoder(PixelFormat(LITTLE, 4, 4)) == "native"
@@ -76,9 +77,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 def test_a_package_that_vanished_since_the_plan_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     image = smooth((8, 8), 8)
+    data = encoded_jpegls(image)  # imagecodecs imports its parts when they are first asked for, from itself
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(MissingDependencyError, match="imagecodecs cannot be imported"):
-        codecs.decode_frame("imagecodecs.jpegls", encoded_jpegls(image), format_of(80, image, 8))
+        codecs.decode_frame("imagecodecs.jpegls", data, format_of(80, image, 8))
 
 
 def encoded_jpegls(image: NDArray[Any]) -> bytes:
@@ -175,7 +177,8 @@ def test_writes_into_means_no_array_of_its_own() -> None:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert peak < image.nbytes // 2, name
+        copied = len(data) if name == "fastdicom.jpeg" else 0  # the stream without its stuffing
+        assert peak < image.nbytes // 2 + copied, name
 
 
 def beyond(values: NDArray[Any], bits: int) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import groupby
 from time import perf_counter_ns
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import decode_frame, decode_rle_frames, is_plain, mask_unused_bits_inplace, unused_bits
+from fastdicom.codecs import TOGETHER, decode_frame, is_plain, mask_unused_bits_inplace, unused_bits
 from fastdicom.errors import FastDicomError
 from fastdicom.frames import (
     LocalRange,
@@ -155,11 +154,10 @@ class _Runs:
         if not read_local_ranges(ranges, data):
             return False
         times.append(perf_counter_ns())
-        if encapsulated and not self._decode(decoder, fmt, records, ranges, data, slot):
+        masked = encapsulated and self._decode(decoder, fmt, records, ranges, data, slot)
+        if masked is None:
             return False
         times.append(perf_counter_ns())
-        # Native and RLE frames have above Bits Stored what the file has there.
-        masked = encapsulated and decoder != RLE
         if not _values(self.plan, records, slot, target, masked=masked):
             return False
         times.append(perf_counter_ns())
@@ -192,24 +190,23 @@ class _Runs:
         ranges: Sequence[LocalRange],
         data: NDArray[np.uint8],
         slot: NDArray[Any],
-    ) -> bool:
+    ) -> bool | None:
+        """Decode the frames of a piece: whether nothing is above Bits Stored. None where one of them cannot."""
         streams: list[memoryview] = []
         view, start = memoryview(data), 0  # type: ignore[arg-type]
         for one in ranges:
             stream = only_frame(view[start : start + one.nbytes])
             if stream is None:
-                return False
+                return None
             streams.append(stream)
             start += one.nbytes
-        if decoder == RLE:
-            if decode_rle_frames(data, streams, fmt, slot):
-                return True
-            fmt = replace(fmt, bits_stored=fmt.bits_allocated)
+        if decoder in TOGETHER and TOGETHER[decoder](data, streams, fmt, slot):
+            return False
         try:
             for stream, one, out in zip(streams, ranges, slot, strict=True):
                 decode_frame(decoder, stream, fmt, out, path=one.path, level=self.plan.level)
         except FastDicomError:
-            return False
+            return None
         return True
 
 

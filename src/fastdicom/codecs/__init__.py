@@ -15,17 +15,17 @@ from fastdicom.codecs.registry import (
     decoders_for,
     get_decoder,
 )
-from fastdicom.codecs.rle import decode_together as decode_rle_frames
 from fastdicom.codecs.stored import mask_unused_bits_inplace, unused_bits
+from fastdicom.codecs.together import TOGETHER
 
 __all__ = [
+    "TOGETHER",
     "Decoder",
     "available_decoders",
     "check_stream",
     "choose_decoder",
     "decode_frame",
     "decode_native",
-    "decode_rle_frames",
     "decoders_for",
     "get_decoder",
     "is_plain",

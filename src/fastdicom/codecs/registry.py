@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import native, reduced, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
+from fastdicom.codecs import lossless_jpeg, native, reduced, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
@@ -32,6 +32,7 @@ _DECODERS: dict[str, Decoder] = {
     for decoder in (
         *native.DECODERS,
         *rle.DECODERS,
+        *lossless_jpeg.DECODERS,
         *via_imagecodecs.DECODERS,
         *via_pylibjpeg.DECODERS,
         *via_pydicom.DECODERS,
@@ -218,7 +219,7 @@ def decode_frame(
         result = decoder.decode(data, fmt, header, out)
         if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
             raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
-        if header is not None and header.kind == "jpeg" and header.lossless:
+        if header is not None and header.kind == "jpeg" and header.lossless and not decoder.checks_end:
             check_tail(data, header, result)
         return _within_bits(result, fmt, header)
     except FastDicomError:

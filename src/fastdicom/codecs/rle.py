@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
-from fastdicom.codecs.base import Decoder
+from fastdicom.codecs.base import Decoder, spans_in
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import StreamError, StreamHeader
 from fastdicom.types import PixelFormat
@@ -178,17 +178,16 @@ def decode_together(
     """
     if fmt.samples_per_pixel != 1 or fmt.bits_allocated % 8:
         return False
-    base, bounds = buffer.__array_interface__["data"][0], []
-    for stream in streams:
-        start = np.frombuffer(stream, np.uint8).__array_interface__["data"][0] - base
-        if not 0 <= start <= len(buffer) - len(stream):
-            return False
-        try:
-            bounds.append([start + bound for bound in parse_segments(stream, fmt.stored_dtype.itemsize)])
-        except StreamError:
-            return False
+    spans = spans_in(buffer, streams)
+    if spans is None:
+        return False
+    try:
+        segments = [parse_segments(stream, fmt.stored_dtype.itemsize) for stream in streams]
+    except StreamError:
+        return False
+    bounds = np.array(segments, np.int64) + spans[:, :1]
     pixels, flat = fmt.rows * fmt.columns, out.reshape(-1).view(np.uint8)
-    return _decode_all(buffer, np.array(bounds, np.int64), pixels, fmt.stored_dtype.itemsize, flat) == _OK
+    return _decode_all(buffer, bounds, pixels, fmt.stored_dtype.itemsize, flat) == _OK
 
 
 def decode(

@@ -22,7 +22,7 @@ from fastdicom.codecs.streams import (
 )
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS", "has_codec"]
+__all__ = ["DECODERS", "LOSSLESS_JPEG", "decode_jpeg8", "has_codec"]
 
 LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 
@@ -37,7 +37,7 @@ def _slot(out: NDArray[Any] | None, header: StreamHeader | None, *, planar: bool
     return out.view(f"{'i' if header.signed else 'u'}{itemsize}") if out.dtype.itemsize == itemsize else None
 
 
-def _decode_jpeg8(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+def decode_jpeg8(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
     import imagecodecs
 
     options: dict[str, Any] = {}
@@ -127,7 +127,7 @@ def _decoder(codec: str, syntaxes: frozenset[str], decode: Callable[..., NDArray
 
 
 DECODERS = (
-    _decoder("JPEG8", JPEG_SYNTAXES, _decode_jpeg8, into=True),
+    _decoder("JPEG8", JPEG_SYNTAXES, decode_jpeg8, into=True),
     _decoder("JPEGLS", JPEGLS_SYNTAXES, _decode_jpegls, into=True),
     _decoder("HTJ2K", HTJ2K_SYNTAXES, _decode_htj2k, into=True),
     _decoder("JPEG2K", JPEG2000_SYNTAXES | HTJ2K_SYNTAXES, _decode_jpeg2k, into=True),
