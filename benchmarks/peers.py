@@ -11,9 +11,9 @@ The peers are called as their documentation shows. "dicomsdl by hand" is what so
 fit int16: the same library, but each slice is rescaled where it lies, without arrays in between. It is shown and is not
 counted as a peer: it gives wrong values for other files.
 
-Limits are measured in the same run: reading the bytes of all files from several threads into one new array; the codec
-library alone, called without anything of ours: the time of one core over all frames divided by the cores; and the same
-on all cores at once, because two cores that share memory and caches do not do twice the work of one.
+Limits are measured in the same run: reading the bytes of all files from several threads into one new array; the decoder
+alone, called directly: the time of one core over all frames divided by the cores, and of all cores at once, because two
+cores that share memory and caches do not do twice the work of one. Where the decoder is ours, a library's codec, too.
 """
 
 from __future__ import annotations
@@ -55,6 +55,12 @@ TARGETS = {
     "htj2k": (6, 5.5),
     "jpeg2000": (1.25, 1.25),
 }
+LIMITS = (
+    ("of a library's codec or of bare reads", "ratio_library"),
+    ("of our decoder alone", "ratio_limit"),
+    ("of it on all cores", "ratio_together"),
+)
+"""Columns: the time to load as a multiple of a limit."""
 ROOT = Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -190,14 +196,14 @@ def limit_read(folder: Path) -> float:
     return run()
 
 
-def limit_codec(folder: Path) -> tuple[float, float]:
-    """Seconds that the codec library takes for all frames on one core, divided by the cores; and on all cores at once.
+def limit_codec(folder: Path) -> dict[str, float]:
+    """Seconds of the decoder for all frames: on one core, divided by the cores; on all cores at once; and of a library.
 
-    The library is called directly, into one small array a thread that stays in the cache: nothing of ours but, for RLE,
-    our own decoder, is in it.
+    It is called directly, into one small array a thread that stays in the cache. For lossless JPEG and RLE the decoder
+    is our own; "library" is then what others have (libjpeg-turbo, pylibjpeg-rle), on one core, divided by the cores.
     """
     import fastdicom
-    from fastdicom.codecs.rle import decode
+    from fastdicom.codecs import decode_frame
     from fastdicom.frames import index_frames, read_encapsulated
     from fastdicom.planner import PlanOptions
     from fastdicom.prepare import make_plan
@@ -209,28 +215,40 @@ def limit_codec(folder: Path) -> tuple[float, float]:
     for planned in plan.files:
         with open_reader(planned.locator) as reader:
             streams.append(bytes(read_encapsulated(reader, index_frames(reader, planned.location, fmt), 0)))
-    codec: Callable[..., Any]
-    if name == "fastdicom.rle":
-        codec = partial(decode, fmt=fmt, header=None)
-    else:
+
+    def of_imagecodecs(codec: str) -> Callable[..., Any]:
         import imagecodecs
 
-        options = {"numthreads": 1} if name == "imagecodecs.jpeg2k" else {}
-        codec = partial(getattr(imagecodecs, f"{name.removeprefix('imagecodecs.')}_decode"), **options)
+        options = {"numthreads": 1} if codec == "jpeg2k" else {}
+        return partial(getattr(imagecodecs, f"{codec}_decode"), **options)
 
-    def decode_all(some: list[bytes]) -> None:
+    def of_pylibjpeg(stream: bytes, out: np.ndarray) -> None:
+        from rle.rle import decode_frame
+
+        decode_frame(stream, out.size, 8 * out.itemsize, "<")
+
+    ours = {"fastdicom.jpeg": of_imagecodecs("jpeg8"), "fastdicom.rle": of_pylibjpeg}
+
+    def own(stream: bytes, out: np.ndarray) -> None:
+        decode_frame(name, stream, fmt, out)
+
+    codec = own if name in ours else of_imagecodecs(name.removeprefix("imagecodecs."))
+
+    def decode_all(codec: Callable[..., Any], some: list[bytes]) -> None:
         out = np.empty(fmt.frame_shape, fmt.stored_dtype)
         for stream in some:
             codec(stream, out=out)
 
-    def seconds(threads: int) -> float:
+    def seconds(codec: Callable[..., Any], threads: int) -> float:
+        decode_all(codec, streams[:1])
         started = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(decode_all, [streams[k::threads] for k in range(threads)]))
+            list(pool.map(partial(decode_all, codec), [streams[k::threads] for k in range(threads)]))
         return time.perf_counter() - started
 
-    decode_all(streams[:1])
-    return seconds(1) / CORES, seconds(CORES)
+    one = seconds(codec, 1) / CORES
+    library = seconds(ours[name], 1) / CORES if name in ours else one
+    return {"seconds": one, "together": seconds(codec, CORES), "library": library}
 
 
 def worker(name: str, folder: Path) -> None:
@@ -239,8 +257,7 @@ def worker(name: str, folder: Path) -> None:
         print(json.dumps({"seconds": limit_read(folder)}))
         return
     if name == "limit-codec":
-        seconds, together = limit_codec(folder)
-        print(json.dumps({"seconds": seconds, "together_seconds": together}))
+        print(json.dumps(limit_codec(folder)))
         return
     load = PEERS[name][1]
     load(folder)
@@ -335,7 +352,7 @@ def summarise(key: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, A
             "dtype": good[-1]["dtype"],
         }
     limits = [r["seconds"] * 1e3 for r in records[limit] if "seconds" in r]
-    together = [r["together_seconds"] * 1e3 for r in records[limit] if "together_seconds" in r]
+    together, library = ([r[k] * 1e3 for r in records[limit] if k in r] for k in ("together", "library"))
     ours = rows["fastdicom"].get("median_ms")
     peers = {n: r["median_ms"] for n, r in rows.items() if n not in NO_PEERS and r.get("correct")}
     fastest = min(peers, key=peers.__getitem__) if peers else None
@@ -345,11 +362,13 @@ def summarise(key: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, A
         "limit": limit,
         "limit_ms": statistics.median(limits) if limits else None,
         "together_ms": statistics.median(together) if together else None,
+        "library_ms": statistics.median(library) if library else None,
         "fastest_peer": fastest,
         "ratio_simpleitk": rows.get("SimpleITK", {}).get("median_ms", float("nan")) / ours if ours else None,
         "ratio_fastest": peers[fastest] / ours if ours and fastest else None,
-        "ratio_limit": ours / statistics.median(limits) if ours and limits else None,
+        "ratio_limit": ours / statistics.median(limits) if ours and limits and library else None,
         "ratio_together": ours / statistics.median(together) if ours and together else None,
+        "ratio_library": ours / statistics.median(library or limits) if ours and (library or limits) else None,
         "target": TARGETS[key],
     }
 
@@ -378,8 +397,10 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         "| ms, median | "
         + " | ".join(names)
-        + " | faster than SimpleITK | faster than the fastest correct peer | of the limit | of the codec, all cores |",
-        "| --- | " + " | ".join("---:" for _ in names) + " | ---: | ---: | ---: | ---: |",
+        + " | faster than SimpleITK | faster than the fastest correct peer | "
+        + " | ".join(heading for heading, _ in LIMITS)
+        + " |",
+        "| --- | " + " | ".join("---:" for _ in names) + " | ---: | ---: |" + " ---: |" * len(LIMITS),
     ]
     for summary in report["syntaxes"].values():
         cells = []
@@ -391,7 +412,7 @@ def table(report: dict[str, Any]) -> str:
                 cells.append(f"{row['median_ms']:,.0f}" + ("" if row["correct"] else " (wrong values)"))
         ratios = [
             f"{summary[k]:.{digits}f} x" if summary[k] else ""
-            for k, digits in (("ratio_simpleitk", 1), ("ratio_fastest", 1), ("ratio_limit", 2), ("ratio_together", 2))
+            for k, digits in (("ratio_simpleitk", 1), ("ratio_fastest", 1), *((key, 2) for _, key in LIMITS))
         ]
         if summary["fastest_peer"]:
             ratios[1] += f" ({summary['fastest_peer']})"
@@ -421,7 +442,8 @@ def notes(report: dict[str, Any]) -> str:
         f"{report['slices']} slices of {report['size']} x {report['size']}, 16 bits, {about['cores']} cores "
         f"({about['processor']}), Python {about['python']}; median of {report['runs']} runs, second load of each "
         f"process. {versions}. Limit: bare multi-threaded reads of the same bytes into a new array, or the codec's own "
-        "time on one core divided by the cores; beside it, the codec alone on all cores at once."
+        "time on one core divided by the cores, and the same codec alone on all cores at once; for RLE and lossless "
+        "JPEG, which are decoded here, pylibjpeg-rle and libjpeg-turbo are the library."
     )
 
 

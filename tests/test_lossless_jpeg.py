@@ -137,11 +137,7 @@ def test_what_it_accepts_of_damaged_streams_is_whole(
     assert header is not None
     assert (header.rows, header.columns, header.precision) == (*image.shape, precision)
     check_tail(damaged, header, found)
-    try:
-        expected = imagecodecs.jpeg8_decode(damaged)
-    except imagecodecs.Jpeg8Error:
-        return
-    assert np.array_equal(found, expected)
+    assert np.array_equal(found, imagecodecs.jpeg8_decode(damaged))
 
 
 @pytest.mark.fuzz
@@ -227,12 +223,13 @@ def test_kernel_equals_its_python_source() -> None:
     rng = np.random.default_rng(0)
     for precision, predictor in ((12, 1), (16, 4), (8, 7)):
         top = 1 << precision
-        image = rng.integers(0, top, (9, 21)).astype(np.uint8 if precision == 8 else np.uint16)
+        image = rng.integers(0, top, (9, 21)).astype(np.uint16)
         image[3:6] = top // 3
+        image = image.astype(np.uint8) if precision == 8 else image
         data = encoded(image, precision, predictor)
-        plain = np.zeros(image.size, image.dtype)
+        plain = np.zeros(image.size, np.uint16)
         memory = (
-            np.empty(len(data) + 32, np.uint8), np.empty((68, 2), np.int64), np.empty(8, np.int64),
+            np.empty(len(data) + 32, np.uint8), np.empty((68, 2), np.int64), np.empty(9, np.int64),
             np.empty(1 << 12, np.int32), np.empty(1 << 12, np.uint64),
         )  # fmt: skip
         source, spans = np.frombuffer(data, np.uint8), np.array([[0, len(data)]])

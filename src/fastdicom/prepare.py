@@ -19,6 +19,8 @@ __all__ = ["default_chunks", "make_plan", "z_blocks"]
 DEFAULT_CHUNK_BYTES = 32 * 2**20
 """Bytes of a lazy chunk: large enough that Dask's half millisecond a task is nothing, small enough for many at once."""
 
+LEAST_BLOCK_BYTES = 128 * 2**10
+
 SAMPLE_NBYTES = 16 * 2**20
 """Slices for window="auto" that are read once; larger ones are read again where they are needed again."""
 
@@ -84,15 +86,18 @@ def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
 def z_blocks(plan: VolumePlan, workers: int) -> list[tuple[Any, ...]]:
     """Split the slices of a plan into blocks of neighbours: several for each worker, the last ones ever smaller.
 
-    So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one.
+    So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block of
+    less than 128 KiB would cost more than what is in it.
     """
     left = max(1, int(np.prod(plan.outer_shape)))
-    depth = -(-left // (8 * workers))
+    frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
+    least = -(-LEAST_BLOCK_BYTES // max(1, frame))
+    depth = max(least, -(-left // (8 * workers)))
     blocks: list[tuple[Any, ...]] = []
     for before in np.ndindex(*plan.outer_shape[:-1]):
         start = 0
         while start < plan.outer_shape[-1]:
-            stop = min(start + min(depth, -(-left // (2 * workers))), plan.outer_shape[-1])
+            stop = min(start + max(least, min(depth, -(-left // (2 * workers)))), plan.outer_shape[-1])
             blocks.append((*before, slice(start, stop)))
             left -= stop - start
             start = stop

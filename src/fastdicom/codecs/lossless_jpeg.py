@@ -42,7 +42,7 @@ _CATEGORIES = 17
 _ALL = -1
 _LONG = 128
 """Marks an entry of the table of single codes whose extra bits are not within the window."""
-_ROWS, _COLUMNS, _PRECISION, _PREDICTOR, _TABLE, _FIRST, _LAST, _FACTS = 0, 1, 2, 3, 4, 5, 6, 7
+_ROWS, _COLUMNS, _PRECISION, _PREDICTOR, _TABLE, _FIRST, _LAST, _SEEN, _FACTS = range(9)
 _NO_FF, _LOW_BITS, _HIGH_BITS = np.uint64(0), np.uint64(0x0101_0101_0101_0101), np.uint64(0x8080_8080_8080_8080)
 
 
@@ -93,12 +93,19 @@ def _decode_all(
     source: NDArray[np.uint8], spans: NDArray[np.int64], rows: int, columns: int, precision: int, out: NDArray[Any]
 ) -> bool:
     """Decode streams of one size and precision; False where one is not for this decoder, or not whole."""
+    if precision > 8 * out.itemsize:
+        return False
     longest = int((spans[:, 1] - spans[:, 0]).max(initial=0))
     scratch = np.empty(longest + _PADDED, np.uint8)
     codes, facts = np.empty((4 * _CATEGORIES, 2), np.int64), np.empty(_FACTS, np.int64)
     single, pairs = np.empty(1 << _WINDOW, np.int32), np.empty(1 << _WINDOW, np.uint64)
     memory = (scratch, codes, facts, single, pairs)
-    return bool(_decode_frames(source, spans, rows, columns, precision, *memory, out.reshape(-1)) == _ALL)
+    samples = out.reshape(-1) if out.itemsize == 2 else np.empty(out.size, np.uint16)
+    if _decode_frames(source, spans, rows, columns, precision, *memory, samples) != _ALL:
+        return False
+    if samples.dtype != out.dtype:
+        np.copyto(out, samples.reshape(out.shape), casting="unsafe")  # the samples have no more than `precision` bits
+    return True
 
 
 @kernel()
@@ -139,7 +146,7 @@ def _parse(source, start, stop, codes, facts):
     if stop - start < 4 or source[start] != 0xFF or source[start + 1] != 0xD8:
         return False
     at = start + 2
-    has_frame = False
+    has_frame, component = False, source[start]
     for k in range(len(codes)):
         codes[k, 0] = 0
     while True:
@@ -162,6 +169,7 @@ def _parse(source, start, stop, codes, facts):
             if has_frame or length != 11 or source[body + 5] != 1 or source[body + 7] != 0x11:
                 return False
             has_frame = True
+            component = source[body + 6]
             facts[_PRECISION] = source[body]
             facts[_ROWS] = np.int64(source[body + 1]) << 8 | np.int64(source[body + 2])
             facts[_COLUMNS] = np.int64(source[body + 3]) << 8 | np.int64(source[body + 4])
@@ -170,14 +178,16 @@ def _parse(source, start, stop, codes, facts):
                 return False
             facts[_TABLE] = source[body + 2] >> 4
             facts[_PREDICTOR] = source[body + 3]
-            if facts[_TABLE] > 3 or not 1 <= facts[_PREDICTOR] <= 7 or source[body + 5] & 15 != 0:
+            if facts[_TABLE] > 3 or not 1 <= facts[_PREDICTOR] <= 7:
+                return False
+            if source[body + 1] != component or source[body + 4] != 0 or source[body + 5] != 0:
                 return False
             facts[_FIRST] = end
             break
         elif marker == 0xDD:
             if length != 4 or source[body] != 0 or source[body + 1] != 0:
                 return False
-        elif not (0xE0 <= marker <= 0xEF or marker == 0xFE or marker == 0xDB):  # the rest changes what is to be done
+        elif not (0xE0 <= marker <= 0xEF or marker == 0xFE):  # the rest changes what is to be done, or is damage
             return False
         at = end
     last = stop - 2
@@ -309,12 +319,12 @@ def _next_code(buffer, codes, single):
 
 
 @kernel()
-def _decode_row(scratch, limit, at, start, codes, single, pairs, out, place, stop):
+def _decode_row(scratch, limit, at, start, codes, single, pairs, facts, out, place, stop):
     """Write `start` plus the sum of the differences so far for each pixel of a row; return the bit that follows it.
 
     -1 where the data end, or no code begins where one is due.
     """
-    value = np.uint64(start)
+    value, seen = np.uint64(start), np.uint64(0)
     one, two_bytes, four_bytes, eight = np.uint64(1), np.uint64(16), np.uint64(32), np.uint64(8)
     three, seven, byte_mask, mask = np.uint64(3), np.uint64(7), np.uint64(255), np.uint64(0xFFFF)
     shift = np.uint64(64 - _WINDOW)
@@ -330,9 +340,11 @@ def _decode_row(scratch, limit, at, start, codes, single, pairs, out, place, sto
                 if bits == 0:
                     is_pair = False
                     break
-                out[place] = (value + (entry >> two_bytes)) & mask
-                value += entry >> four_bytes
-                out[place + one] = value & mask  # where there is only one difference, the next one overwrites it
+                first = (value + (entry >> two_bytes)) & mask
+                value = (value + (entry >> four_bytes)) & mask
+                out[place] = first
+                out[place + one] = value  # where there is only one difference, the next one overwrites it
+                seen |= first | value
                 place += (entry >> eight) & byte_mask
                 buffer <<= bits
                 at += bits
@@ -343,19 +355,20 @@ def _decode_row(scratch, limit, at, start, codes, single, pairs, out, place, sto
         difference, length = _next_code(_word(scratch, at >> three) << (at & seven), codes, single)
         if length == 0:
             return np.int64(-1)
-        value += np.uint64(difference)
-        out[place] = value & mask
+        value = (value + np.uint64(difference)) & mask
+        out[place] = value
+        seen |= value
         place += one
         at += np.uint64(length)
+    facts[_SEEN] = np.int64(seen)
     return np.int64(at)
 
 
 @kernel()
-def _predict_row(out, place, columns, start, predictor):
-    """Sums of differences, which began with `start`, to samples, by a predictor of the row above (Table H.1)."""
-    mask = np.int64(0xFFFF) if out.itemsize == 2 else np.int64(0xFF)  # of the sums only so much is known
-    before = start
-    left = np.int64(0)
+def _predict_row(out, place, columns, predictor):
+    """Sums of differences to samples, by a predictor of the row above (Table H.1); return the bits that they have."""
+    mask = np.int64(0xFFFF)
+    before, left, seen = np.int64(0), np.int64(0), np.int64(0)
     for column in range(columns):
         at = place + column
         difference = np.int64(out[at]) - before
@@ -378,16 +391,14 @@ def _predict_row(out, place, columns, start, predictor):
             else:
                 predicted = (left + above) >> 1
         left = (predicted + difference) & mask
+        seen |= left
         out[at] = left
+    return seen
 
 
 @kernel(
-    [
-        "int64(const(uint8[::1]), const(int64[:, ::1]), int64, int64, int64, uint8[::1], int64[:, ::1], int64[::1], "
-        f"int32[::1], uint64[::1], {dtype}[::1])"
-        for dtype in ("uint16", "uint8")
-    ],
-    warm=1,
+    "int64(const(uint8[::1]), const(int64[:, ::1]), int64, int64, int64, uint8[::1], int64[:, ::1], int64[::1], "
+    "int32[::1], uint64[::1], uint16[::1])"
 )
 def _decode_frames(source, spans, rows, columns, precision, scratch, codes, facts, single, pairs, out):
     """Decode streams one after the other into `out`; return -1, or the first that is not for this decoder.
@@ -414,11 +425,14 @@ def _decode_frames(source, spans, rows, columns, precision, scratch, codes, fact
                 start = np.int64(out[place - columns])
             stop = np.uint64(place + columns)
             limit = np.uint64(nbytes)
-            at = _decode_row(scratch, limit, np.uint64(at), start, table, single, pairs, out, np.uint64(place), stop)
+            begin = np.uint64(place)
+            at = _decode_row(scratch, limit, np.uint64(at), start, table, single, pairs, facts, out, begin, stop)
             if at < 0:
                 return number
             if row > 0 and predictor > 1:
-                _predict_row(out, place, columns, start, predictor)
+                facts[_SEEN] = _predict_row(out, place, columns, predictor)
+            if facts[_SEEN] >> precision != 0:  # no sample has so many bits: the stream is damaged
+                return number
         if at > 8 * nbytes:
             return number
         for k in range((at + 7) >> 3, nbytes):  # less than a byte of padding is due; zeros and ones do no harm
