@@ -260,22 +260,27 @@ def test_library_functions_are_for_compiled_code() -> None:
 
 
 class Shape:
-    def __init__(self, outer_shape: tuple[int, ...]) -> None:
+    def __init__(self, outer_shape: tuple[int, ...], frame_nbytes: int) -> None:
         self.outer_shape = outer_shape
+        self.frame_shape = (1, frame_nbytes)
+        self.dtype = np.dtype(np.uint8)
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 70))
-def test_blocks_cover_each_slice_once_and_end_small(outer: list[int], workers: int) -> None:
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 70), st.sampled_from([1, 3, 8]))
+def test_blocks_cover_each_slice_once_and_end_small(outer: list[int], workers: int, least: int) -> None:
     counts = np.zeros(outer, int)
-    blocks = z_blocks(Shape(tuple(outer)), workers)  # type: ignore[arg-type]
+    blocks = z_blocks(Shape(tuple(outer), 2**17 // least), workers)  # type: ignore[arg-type]
     sizes = []
     for index in blocks:
         counts[index] += 1
         sizes.append(counts[index].size)
     assert (counts == 1).all()
-    assert sizes[-1] == 1
+    assert sizes[-1] <= 2**17 // (2**17 // least) + 1
     left = int(np.prod(outer))
-    assert max(sizes) <= -(-left // (8 * workers))
+    least = -(-(2**17) // (2**17 // least))
+    assert max(sizes) <= max(least, -(-left // (8 * workers)))
+    assert least > 1 or sizes[-1] == 1
     for size in sizes:
-        assert size <= -(-left // (2 * workers)), "no worker has more than half of its share of the rest before it"
+        share = max(least, -(-left // (2 * workers)))
+        assert size <= share, "no worker has more than half of its share of the rest before it"
         left -= size

@@ -86,8 +86,8 @@ def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
 def z_blocks(plan: VolumePlan, workers: int) -> list[tuple[Any, ...]]:
     """Split the slices of a plan into blocks of neighbours: several for each worker, the last ones ever smaller.
 
-    So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block of
-    less than 128 KiB would cost more than what is in it.
+    So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block
+    of less than 128 KiB would cost more than what is in it.
     """
     left = max(1, int(np.prod(plan.outer_shape)))
     frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
