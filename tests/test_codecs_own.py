@@ -136,6 +136,48 @@ def test_rle_of_any_bytes_is_an_image_or_a_typed_error(body: bytes, offsets: lis
     assert (guard[[0, 2]] == 7).all()
 
 
+@given(st.data())
+def test_rle_of_several_blocks_stays_within_its_memory(data: st.DataObject) -> None:
+    """Runs and literals across the borders of blocks; memory before and behind is as it was. Oracle: pylibjpeg-rle."""
+    from rle.rle import decode_segment
+
+    from fastdicom.codecs import rle
+
+    segments = data.draw(st.integers(1, 3))
+    pixels = data.draw(
+        st.sampled_from([rle._BLOCK - 1, rle._BLOCK, rle._BLOCK + 1, 2 * rle._BLOCK + 77, 3 * rle._BLOCK])
+    )
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 32)))
+    parts = []
+    for _ in range(segments):
+        stream, made = bytearray(), 0
+        while made < pixels:
+            count = int(min(pixels - made, rng.choice([1, 2, 3, 100, 127, 128])))
+            if count > 1 and rng.random() < 0.5:
+                stream += bytes([257 - count, rng.integers(256)])
+            else:
+                stream += bytes([count - 1, *rng.integers(0, 256, count).tolist()])
+            made += count
+        parts.append(bytes(stream) + bytes(len(stream) % 2))
+    starts = np.cumsum([64, *map(len, parts)])
+    stream = struct.pack("<16I", segments, *starts[:-1].tolist(), *[0] * (15 - segments)) + b"".join(parts)
+    source, guard = np.frombuffer(stream, np.uint8), 4096
+    bounds = np.array([rle.parse_segments(stream, segments)], np.int64)
+    out = np.full(guard + pixels * segments + guard, 0xA5, np.uint8)
+    planes = np.full((segments + 2, rle._WIDTH), 0xA5, np.uint8)
+    inside, state = planes[1:-1], np.empty((2, segments), np.uint64)
+    target = out[guard:-guard]
+    assert rle._decode_frames(source, bounds, pixels, 1, inside, state, target) == -1
+    assert (out[:guard] == 0xA5).all()
+    assert (out[-guard:] == 0xA5).all()
+    assert (planes[0] == 0xA5).all()
+    assert (planes[-1] == 0xA5).all()
+    assert (inside[:, rle._BLOCK + rle._RUN :] == 0xA5).all(), "the margin is wider than what is ever written"
+    for number, part in enumerate(parts):
+        expected = np.frombuffer(bytes(decode_segment(part)), np.uint8)[:pixels]
+        assert np.array_equal(target.reshape(-1, segments)[:, number], expected)
+
+
 def test_rle_kernel_equals_its_python_source() -> None:
     from fastdicom.codecs import rle
 
@@ -147,7 +189,7 @@ def test_rle_kernel_equals_its_python_source() -> None:
         image.tobytes(), rows=70, columns=90, samples_per_pixel=1, bits_allocated=16, number_of_frames=1, byteorder="<"
     )
     bounds = np.array(rle.parse_segments(data, 2), np.int64)
-    planes, state = np.empty((2, rle._BLOCK + 2 * rle._RUN), np.uint8), np.empty((2, 2), np.uint64)
+    planes, state = np.empty((2, rle._WIDTH), np.uint8), np.empty((2, 2), np.uint64)
     plain = np.zeros(image.nbytes, np.uint8)
     source = np.frombuffer(data, np.uint8)
     with np.errstate(over="ignore"):

@@ -332,6 +332,66 @@ def test_frames_smaller_than_their_row_must_be_there(held: int, claimed: int, sy
         assert most < 2 * ref.size + (8 << 20)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "photometric", "held", "claimed", "is_read"),
+    [
+        (16, 16, "MONOCHROME2", 1500, 1500, True),
+        (8, 8, "MONOCHROME2", 1500, 1500, True),
+        (8, 8, "YBR_FULL_422", 1500, 1500, True),
+        (2, 1, "MONOCHROME2", 60_000, 60_000, False),
+        (8, 8, "MONOCHROME2", 1500, 1501, False),
+        (8, 8, "MONOCHROME2", 10, 1000, True),
+    ],
+)
+def test_rows_take_no_multiple_of_a_native_file(
+    rows: int, columns: int, photometric: str, held: int, claimed: int, is_read: bool, syntax: str, tmp_path: Path
+) -> None:
+    import tracemalloc
+
+    dataset = data_set(Rows=rows, Columns=columns, BitsAllocated=8, NumberOfFrames=claimed)
+    dataset.PhotometricInterpretation = photometric
+    dataset.SamplesPerPixel = 1 if photometric == "MONOCHROME2" else 3
+    nbytes = rows * columns * (1 if photometric == "MONOCHROME2" else 2)
+    dataset.PixelData = np.random.default_rng(0).integers(0, 256, held * nbytes).astype(np.uint8).tobytes()
+    dataset["PixelData"].VR = "OB"
+    content = encoded(dataset, syntax)
+    ref = ref_of(tmp_path, content)
+    tracemalloc.start()
+    table = read_both([ref])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(table) == (claimed if is_read else 0)
+    if not is_read:
+        assert f"NumberOfFrames is {claimed}" in table.skipped[0].reason
+        assert most < 4 * ref.size + (8 << 20)
+
+
+def test_a_deflated_file_that_claims_many_tiny_frames_is_refused(tmp_path: Path) -> None:
+    dataset = data_set(Rows=1, Columns=1, BitsAllocated=8, NumberOfFrames=600_000)
+    dataset.PixelData = bytes(600_000)
+    dataset["PixelData"].VR = "OB"
+    table = read_both([ref_of(tmp_path, encoded(dataset, "1.2.840.10008.1.2.1.99"))])
+    assert "NumberOfFrames is 600000" in table.skipped[0].reason
+
+
+def test_many_fragments_of_nothing_are_no_frames(tmp_path: Path) -> None:
+    dataset = data_set(NumberOfFrames=100_000)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"xy"] * 100_000, has_bot=False)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    table = read_both([ref_of(tmp_path, encoded(dataset, "1.2.840.10008.1.2.5"))])
+    assert "NumberOfFrames is 100000" in table.skipped[0].reason
+
+
+def test_a_video_has_its_frames_in_one_fragment(tmp_path: Path) -> None:
+    dataset = data_set(NumberOfFrames=1500)
+    dataset.PixelData = pydicom.encaps.encapsulate([bytes(600 * 1500)], has_bot=False)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    assert len(read_both([ref_of(tmp_path, encoded(dataset, "1.2.840.10008.1.2.4.102"))])) == 1500
+
+
 def test_values_too_long_for_a_column_do_not_widen_it(tmp_path: Path) -> None:
     for n in (900, 1500, 60_000):
         content = with_inserted(encoded(data_set()), 0x0020_0013, explicit(0x0018_1030, b"LO", b"x" * n))

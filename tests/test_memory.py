@@ -29,6 +29,7 @@ LOADER = """
     import json, sys
     import fastdicom
     from fastdicom import processes
+    from fastdicom._numba import warm_up
 
     def of(pid, name):
         with open(f"/proc/{pid}/status") as status:
@@ -36,6 +37,7 @@ LOADER = """
 
     options = json.loads(sys.argv[3])
     fastdicom.load_volume(sys.argv[1], **options)  # imports, compiled kernels, worker processes
+    warm_up()  # those that only the larger series needs: Numba, where they are not compiled yet, is not counted here
     workers = [worker.process.pid for worker in processes._IDLE]
     before = [of("self", "VmRSS")] + [of(pid, "VmRSS") for pid in workers]
     for pid in ["self", *workers]:

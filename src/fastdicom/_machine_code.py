@@ -123,6 +123,8 @@ def may_keep_machine_code() -> bool:
         return False
     if any(name.startswith("NUMBA_") and name not in _HARMLESS for name in os.environ):
         return False
+    if Path(".numba_config.yaml").exists():
+        return False
     return bool(_versions())
 
 
@@ -136,7 +138,7 @@ def load_machine_code(file: str, name: str, signature: str) -> MachineCode | Non
     signature : str
         Of those declared.
     """
-    with suppress(OSError, ValueError, RuntimeError, AttributeError):
+    with suppress(OSError, ValueError, LookupError, StopIteration, RuntimeError, AttributeError):
         key = _key(file, name, signature)
         for folder in _folders(file):
             with suppress(FileNotFoundError):
@@ -152,6 +154,9 @@ def save_machine_code(file: str, name: str, signature: str, compiled: Any) -> bo
     ----------
     compiled : numba.core.compiler.CompileResult
     """
+    _parse(signature)
+    if compiled.library.has_dynamic_globals:  # addresses of this process are in it
+        return False
     symbol = compiled.fndesc.llvm_func_name
     data = _reduced(compiled.library, symbol)
     if data is None:
@@ -197,13 +202,14 @@ def _leaves(kind: Any) -> list[Any]:
 @lru_cache(maxsize=64)
 def _source_digest(file: str) -> str:
     source = Path(file).read_bytes()
-    return hashlib.sha256(source + _versions() + _processor().encode()).hexdigest()
+    return hashlib.sha256(source + _versions()).hexdigest()
 
 
 def _key(file: str, name: str, signature: str) -> str:
     """File name: the kernel, and what its code depends on."""
-    digest = hashlib.sha256(f"{_MAGIC!r} {_source_digest(file)} {OPTIONS} {signature}".encode()).hexdigest()[:20]
-    return f"{Path(file).stem}.{name}-{digest}{_SUFFIX}"
+    source = hashlib.sha256(f"{_MAGIC!r} {_source_digest(file)} {OPTIONS}".encode()).hexdigest()[:12]
+    use = hashlib.sha256(f"{_processor()} {signature}".encode()).hexdigest()[:12]
+    return f"{Path(file).stem}.{name}-{source}-{use}{_SUFFIX}"
 
 
 @cache
@@ -243,9 +249,10 @@ def _folders(file: str) -> Iterator[Path]:
 
 def _remove_outdated(folder: Path, key: str) -> None:
     """Delete what older sources left, after a while: environments that share a folder use their own in turn."""
-    kernel = key.rsplit("-", 1)[0]
+    kernel, source, _ = key.rsplit("-", 2)
     for entry in os.scandir(folder):
-        is_other = entry.name.startswith(f"{kernel}-") and _SUFFIX in entry.name and entry.name != key
+        is_other = entry.name.startswith(f"{kernel}-") and not entry.name.startswith(f"{kernel}-{source}-")
+        is_other = is_other and _SUFFIX in entry.name
         if is_other and entry.stat().st_mtime < time.time() - OUTDATED_AFTER_S:
             Path(entry.path).unlink(missing_ok=True)
 

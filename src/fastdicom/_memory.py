@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -18,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["empty"]
+__all__ = ["empty", "release"]
 
 LEAST_NBYTES = 32 << 20
 """Smaller blocks are kept by the C library (glibc: DEFAULT_MMAP_THRESHOLD_MAX)."""
 MOST_NBYTES = 1 << 30
 """Of more, what the system shows as resident would surprise whoever watches it."""
 
-_CAN_KEEP = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MAP_ANONYMOUS")
-_kept: list[mmap.mmap] = []  # at most one; append and pop are atomic, finalizers run at any moment in any thread
+_CAN_KEEP = sys.platform.startswith("linux") and hasattr(mmap, "MADV_FREE")
+_kept: list[mmap.mmap] = []  # at most one; changes are atomic, because finalizers run at any moment in any thread
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -48,6 +49,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
     if not _CAN_KEEP or not LEAST_NBYTES <= nbytes <= MOST_NBYTES:
+        release()
         return np.empty(shape, dtype)
     try:
         block = _take(nbytes)
@@ -61,20 +63,24 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     return np.ndarray(shape, dtype, buffer=owner)  # type: ignore[arg-type]
 
 
+def release() -> None:
+    """Give what is kept back to the system: before memory is taken in another way, so that both never count at once."""
+    _kept.clear()
+
+
 def _take(nbytes: int) -> mmap.mmap:
     """Memory of this size: the start of what was kept, if that is enough."""
     try:
         block = _kept.pop()
     except IndexError:
         return _map(nbytes)
-    if len(block) > nbytes:
-        try:
-            block.resize(nbytes)  # the rest goes back to the system
-        except (OSError, SystemError):  # a system without mremap
-            pass
-    if len(block) == nbytes:
-        return block
-    del block  # before more is taken: never both at once
+    if len(block) >= nbytes:
+        # Also where the size is right: it is refused while anybody can still reach the memory. The finalizer runs
+        # before its object lets go of it, and an object in a cycle may even come back to life after that.
+        with suppress(BufferError, OSError, SystemError, ValueError):
+            block.resize(nbytes)
+            return block
+    del block  # before more is taken
     return _map(nbytes)
 
 

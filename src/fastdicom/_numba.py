@@ -313,7 +313,8 @@ def _with_versioned_name(function: FunctionType) -> FunctionType:
         source = Path(function.__code__.co_filename).read_bytes()
     except OSError:
         source = b""  # frozen or zipped: Numba finds no cache directory for it either
-    versions = f"{numba.__version__} {llvmlite.__version__} {OPTIONS}".encode()
+    # The last word: what was cached before machine code was kept as well is not used, or that would never be kept.
+    versions = f"{numba.__version__} {llvmlite.__version__} {OPTIONS} machine code".encode()
     digest = hashlib.sha256(source + versions).hexdigest()[:DIGEST_LENGTH]
     copy = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__

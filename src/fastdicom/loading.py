@@ -247,10 +247,12 @@ def load_array(
 ) -> NDArray[Any]:
     """Every voxel of a plan in one array."""
     check_reachable([planned.locator for planned in plan.files], scheduler)
-    blocks = z_blocks(plan, workers)
+    by_others = _in_processes(plan, scheduler, workers)
+    blocks = z_blocks(plan, workers, 0) if by_others else z_blocks(plan, workers)
     frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
     with progress_bar(progress, "load", sum(frames), "frames") as advance:
-        if _in_processes(plan, scheduler, workers):
+        if by_others:
+            _memory.release()
             try:
                 return fill_from_processes(plan, blocks, workers, lambda k: advance(frames[k]), failures)
             except NoWorkersError:

@@ -83,15 +83,15 @@ def default_chunks(plan: VolumePlan) -> tuple[int, ...]:
     return (*(1,) * (plan.n_outer - 1), depth, *plan.frame_shape)
 
 
-def z_blocks(plan: VolumePlan, workers: int) -> list[tuple[Any, ...]]:
+def z_blocks(plan: VolumePlan, workers: int, least_nbytes: int = LEAST_BLOCK_BYTES) -> list[tuple[Any, ...]]:
     """Split the slices of a plan into blocks of neighbours: several for each worker, the last ones ever smaller.
 
     So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block
-    of less than 128 KiB would cost more than what is in it.
+    of less than 128 KiB would cost threads more than what is in it.
     """
     left = max(1, int(np.prod(plan.outer_shape)))
     frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
-    least = -(-LEAST_BLOCK_BYTES // max(1, frame))
+    least = max(1, -(-least_nbytes // max(1, frame)))
     depth = max(least, -(-left // (8 * workers)))
     blocks: list[tuple[Any, ...]] = []
     for before in np.ndindex(*plan.outer_shape[:-1]):

@@ -19,7 +19,8 @@ from fastdicom.types import PixelFormat
 __all__ = ["DECODERS", "decode", "decode_together", "parse_segments"]
 
 _BLOCK = 4096  # bytes of each plane decoded before they are interleaved
-_RUN = 128  # the longest run: a plane may be filled by nearly this much past a block, and written by twice of it
+_RUN = 128  # the longest run: a plane may be filled, and written, by nearly this much past a block
+_WIDTH = _BLOCK + 2 * _RUN
 _OK = -1
 
 
@@ -28,7 +29,7 @@ def _decode_all(
 ) -> int:
     """`_decode_frames` with the memory that it works in."""
     segments = bounds.shape[1] // 2
-    planes, state = np.empty((segments, _BLOCK + 2 * _RUN), np.uint8), np.empty((2, segments), np.uint64)
+    planes, state = np.empty((segments, _WIDTH), np.uint8), np.empty((2, segments), np.uint64)
     return _decode_frames(source, bounds, pixels, bytes_per_sample, planes, state, out)
 
 
@@ -64,7 +65,7 @@ def _decode_segments(
     """Decode into little endian interleaved `out`; return -1, or segment s that is too short, or -2 - s: too long.
 
     bounds : (2 * segments,) start and end of each segment in `source`, already checked against its length
-    planes : (segments, _BLOCK + 2 * _RUN), what is decoded of each; state : (2, segments), where each is
+    planes : (segments, _WIDTH), what is decoded of each; state : (2, segments), where each is
 
     The indices are unsigned: a signed one could be negative, and the check for that keeps LLVM from making vectors of
     the run loops (measured: 30 times slower). Runs are written, and literals copied, in full length: 128 bytes with

@@ -18,7 +18,14 @@ import numpy as np
 from fastdicom._quiet import import_pydicom, quiet_pydicom
 from fastdicom.errors import FastDicomError, HeaderError, SourceError
 from fastdicom.headers.columns import ELEMENTS, Column
-from fastdicom.headers.frame_groups import count_fragments, frame_overrides, max_frames, native_frame_nbytes
+from fastdicom.headers.frame_groups import (
+    FEW_FRAMES,
+    LEAST_NBYTES,
+    count_fragments,
+    frame_overrides,
+    max_frames,
+    native_frame_nbytes,
+)
 from fastdicom.sources.readers import ReaderFile
 from fastdicom.types import ByteReader
 
@@ -31,6 +38,8 @@ MAX_TEXT_NBYTES = 2048
 """No legal value of a wanted text is as long (PS3.5 6.2), and a column is as wide as its longest value."""
 UNDEFINED_LENGTH = 0xFFFF_FFFF
 DEFLATED = ("1.2.840.10008.1.2.1.99",)
+VIDEO = "1.2.840.10008.1.2.4.10"
+"""How the UIDs of MPEG-2, MPEG-4 and HEVC begin (PS3.6 table A-1)."""
 PIXEL_TAGS = {0x7FE0_0010: "PixelData", 0x7FE0_0008: "FloatPixelData", 0x7FE0_0009: "DoubleFloatPixelData"}
 _LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _BINARY_SIZE = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 2, "OV": 8}
@@ -135,15 +144,22 @@ def read_file_header(reader: ByteReader) -> FileHeader:
 
 def _most_frames(header: FileHeader, reader: ByteReader, count: int) -> int:
     """How many frames the pixel data may hold; `count` of them are claimed."""
-    syntax = header.values.get("transfer_syntax_uid", b"")
-    is_native = header.pixel_length >= 0
-    frame_nbytes = native_frame_nbytes(header.values.get) if is_native and syntax != b"1.2.840.10008.1.2.2" else 0
-    if syntax in [uid.encode() for uid in DEFLATED]:
-        return max_frames(min(header.pixel_length, 32 * reader.size), frame_nbytes)
-    most = max_frames(reader.size - header.pixel_offset, frame_nbytes)
-    if count > most and not is_native and count <= (reader.size - header.pixel_offset) // 8:
-        return max(most, count_fragments(reader, header.pixel_offset, count))
-    return most
+    syntax = header.values.get("transfer_syntax_uid")
+    name = syntax.decode("ascii", "replace") if isinstance(syntax, bytes) else ""
+    size = reader.size - header.pixel_offset
+    if name in DEFLATED:
+        frame_nbytes = native_frame_nbytes(header.values.get)
+        return min(
+            max_frames(min(header.pixel_length, 32 * reader.size), frame_nbytes),
+            max(FEW_FRAMES, reader.size // LEAST_NBYTES),
+        )
+    if header.pixel_length >= 0:
+        return max_frames(size, native_frame_nbytes(header.values.get))
+    most = max_frames(size)
+    if not most < count <= size // LEAST_NBYTES:
+        return most
+    # One fragment may hold a whole video (PS3.5 8.2.5 to 8.2.8); elsewhere each frame has one or more.
+    return count if name.startswith(VIDEO) else max(most, count_fragments(reader, header.pixel_offset, count))
 
 
 @dataclass

@@ -18,6 +18,8 @@ __all__ = ["count_fragments", "frame_overrides", "max_frames", "native_frame_nby
 PIECE_NBYTES = 1 << 16
 ROW_NBYTES = 1024
 """More than the memory of a row of the table."""
+LEAST_NBYTES = 64
+"""Of a frame that is there. Rows of many smaller ones would take a multiple of the file."""
 FEW_FRAMES = 1024
 """So many frames are believed of any file."""
 
@@ -26,8 +28,8 @@ def max_frames(pixel_nbytes: int, frame_nbytes: int = 0) -> int:
     """Most frames that pixel data of this many bytes are believed to hold.
 
     A count that a damaged file makes up must not be expanded into rows, which would take more memory than the file has
-    bytes. Where frames have a known size, those that are there are believed, however small; and a file may lack most of
-    what it claims (it was cut), but not more than 15 of 16 frames.
+    bytes. Where frames have a known size, those that are there are believed, if they are not tiny; and a file may lack
+    most of what it claims (it was cut), but not more than 15 of 16 frames.
 
     Parameters
     ----------
@@ -36,7 +38,8 @@ def max_frames(pixel_nbytes: int, frame_nbytes: int = 0) -> int:
     """
     most = pixel_nbytes // ROW_NBYTES
     if frame_nbytes > 0:
-        most = max(min(most, 16 * pixel_nbytes // frame_nbytes), pixel_nbytes // frame_nbytes)
+        there = pixel_nbytes // frame_nbytes
+        most = max(min(most, 16 * there), min(there, pixel_nbytes // LEAST_NBYTES))
     return max(FEW_FRAMES, most)
 
 
@@ -62,13 +65,16 @@ def count_fragments(reader: ByteReader, offset: int, most: int) -> int:
 
 def native_frame_nbytes(values: Callable[[str], object]) -> int:
     """Bytes of a native frame, from the little endian values of its attributes; 0 where one is missing or 0."""
-    product = 1
+    bits = 1
     for name in ("rows", "columns", "samples_per_pixel", "bits_allocated"):
         raw = values(name)
         if not isinstance(raw, bytes) or len(raw) != 2:
             return 0
-        product *= int.from_bytes(raw, "little")
-    return product // 8
+        bits *= int.from_bytes(raw, "little")
+    photometric = values("photometric_interpretation")
+    if isinstance(photometric, bytes) and photometric.strip(b"\0 ") == b"YBR_FULL_422":
+        bits = bits * 2 // 3  # of each chrominance every second sample only (PS3.3 C.7.6.3.1.2)
+    return bits // 8
 
 
 RawReader = Callable[[Any, int, Column], "bytes | None"]
