@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdicom import _memory
 from fastdicom.blocks import Failure, read_block
 from fastdicom.catalog import Catalog, CatalogEntry, scan
 from fastdicom.errors import (
@@ -332,6 +333,7 @@ def _write_shards(
     """Write those shards that can be made whole; returns the frames that could not be read."""
     if not todo:
         return []
+    _memory.release()
     with progress_bar(settings.progress, "write", len(todo), "shards") as advance:
         parts = run_tasks(
             task, todo, scheduler=settings.scheduler, workers=settings.workers, on_result=lambda _: advance(1)
