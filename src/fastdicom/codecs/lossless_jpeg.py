@@ -39,7 +39,7 @@ _PADDED = 32
 _SEARCHED_NBYTES = 4096
 """The end marker is looked for in so many bytes; what follows it is padding."""
 _CATEGORIES = 17
-_ALL = -1
+_ALL, _ANY = -1, 0
 _LONG = 128
 """Marks an entry of the table of single codes whose extra bits are not within the window."""
 _ROWS, _COLUMNS, _PRECISION, _PREDICTOR, _TABLE, _FIRST, _LAST, _SEEN, _FACTS = range(9)
@@ -52,11 +52,11 @@ def decode(
     """Decode one frame to stored values."""
     if header is not None and header.components == 1 and header.precision <= 16 and fmt.stored_dtype.kind in "iu":
         itemsize = 1 if header.precision <= 8 else 2
-        fits = out is not None and out.flags.c_contiguous and out.dtype.itemsize == itemsize
+        fits = out is not None and out.flags.c_contiguous and out.flags.aligned and out.dtype.itemsize == itemsize
         frame = out if fits and out is not None else np.empty((header.rows, header.columns), f"u{itemsize}")
         samples = frame.view(f"u{itemsize}")
         spans = np.array([[0, len(data)]], np.int64)
-        if _decode_all(np.frombuffer(data, np.uint8), spans, header.rows, header.columns, header.precision, samples):
+        if _decode_all(np.frombuffer(data, np.uint8), spans, header.precision, samples[None]):
             return to_stored(samples, fmt, header, out)
     frame = decode_jpeg8(data, fmt, header, out)
     if header is not None and header.lossless:
@@ -85,26 +85,34 @@ def decode_together(
     if fmt.samples_per_pixel != 1 or dtype.kind not in "iu" or dtype.itemsize > 2 or fmt.bits_allocated % 8:
         return False
     spans = spans_in(buffer, streams)
-    samples = out.view(f"u{dtype.itemsize}")
-    return spans is not None and _decode_all(buffer, spans, fmt.rows, fmt.columns, fmt.bits_stored, samples)
+    if spans is None or not (out.flags.c_contiguous and out.flags.aligned):
+        return False
+    # Negative samples of more bits than are stored are told from others by the way of one frame.
+    precision = fmt.bits_stored if fmt.pixel_representation else _ANY
+    return _decode_all(buffer, spans, precision, out.view(f"u{dtype.itemsize}"), fmt.bits_stored)
 
 
 def _decode_all(
-    source: NDArray[np.uint8], spans: NDArray[np.int64], rows: int, columns: int, precision: int, out: NDArray[Any]
+    source: NDArray[np.uint8], spans: NDArray[np.int64], precision: int, out: NDArray[Any], bits: int = 16
 ) -> bool:
-    """Decode streams of one size and precision; False where one is not for this decoder, or not whole."""
-    if precision > 8 * out.itemsize:
+    """Decode streams into `out`, (streams, rows, columns); False where one is not for this decoder, or not whole.
+
+    It must have this precision, or any that there is (`_ANY`), and no sample may have more than `bits` bits.
+    """
+    bits = min(bits, 8 * out.itemsize)
+    if len(out) != len(spans) or bool((spans[:, 1] > len(source)).any() or (spans < 0).any()):
         return False
+    rows, columns = out.shape[1:]
     longest = int((spans[:, 1] - spans[:, 0]).max(initial=0))
     scratch = np.empty(longest + _PADDED, np.uint8)
     codes, facts = np.empty((4 * _CATEGORIES, 2), np.int64), np.empty(_FACTS, np.int64)
     single, pairs = np.empty(1 << _WINDOW, np.int32), np.empty(1 << _WINDOW, np.uint64)
     memory = (scratch, codes, facts, single, pairs)
     samples = out.reshape(-1) if out.itemsize == 2 else np.empty(out.size, np.uint16)
-    if _decode_frames(source, spans, rows, columns, precision, *memory, samples) != _ALL:
+    if _decode_frames(source, spans, rows, columns, precision, bits, *memory, samples) != _ALL:
         return False
     if samples.dtype != out.dtype:
-        np.copyto(out, samples.reshape(out.shape), casting="unsafe")  # the samples have no more than `precision` bits
+        np.copyto(out, samples.reshape(out.shape), casting="unsafe")  # no sample has more bits
     return True
 
 
@@ -397,19 +405,24 @@ def _predict_row(out, place, columns, predictor):
 
 
 @kernel(
-    "int64(const(uint8[::1]), const(int64[:, ::1]), int64, int64, int64, uint8[::1], int64[:, ::1], int64[::1], "
+    "int64(const(uint8[::1]), const(int64[:, ::1]), int64, int64, int64, int64, uint8[::1], int64[:, ::1], int64[::1], "
     "int32[::1], uint64[::1], uint16[::1])"
 )
-def _decode_frames(source, spans, rows, columns, precision, scratch, codes, facts, single, pairs, out):
+def _decode_frames(source, spans, rows, columns, wanted, bits, scratch, codes, facts, single, pairs, out):
     """Decode streams one after the other into `out`; return -1, or the first that is not for this decoder.
 
     spans : (n, 2) start and end of each in `source`, already checked against its length
+    wanted : precision that they must have, or _ANY; bits : that a sample may have
     """
     for number in range(len(spans)):
         if not _parse(source, spans[number, 0], spans[number, 1], codes, facts):
             return number
-        if facts[_ROWS] != rows or facts[_COLUMNS] != columns or facts[_PRECISION] != precision or columns == 0:
+        precision = facts[_PRECISION]
+        if facts[_ROWS] != rows or facts[_COLUMNS] != columns or columns == 0 or not 2 <= precision <= 16:
             return number
+        if wanted not in (_ANY, precision):
+            return number
+        most = min(precision, bits)
         table = codes[facts[_TABLE] * _CATEGORIES : (facts[_TABLE] + 1) * _CATEGORIES]
         _fill_single(table, single)
         _fill_pairs(single, pairs)
@@ -431,7 +444,7 @@ def _decode_frames(source, spans, rows, columns, precision, scratch, codes, fact
                 return number
             if row > 0 and predictor > 1:
                 facts[_SEEN] = _predict_row(out, place, columns, predictor)
-            if facts[_SEEN] >> precision != 0:  # no sample has so many bits: the stream is damaged
+            if facts[_SEEN] >> most != 0:  # no sample has so many bits: the stream is damaged
                 return number
         if at > 8 * nbytes:
             return number
