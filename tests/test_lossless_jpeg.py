@@ -207,7 +207,7 @@ TABLES = {
 @pytest.mark.parametrize("lengths", TABLES.values(), ids=TABLES)
 @pytest.mark.parametrize("number", [0, 3])
 def test_codes_of_any_length(lengths: list[int], number: int) -> None:
-    """By an encoder of our own, because libjpeg's makes short codes; its decoder is the oracle. Category 16 is there."""
+    """By an encoder of our own, because libjpeg's makes short codes; its decoder is the oracle. Category 16, too."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 65536, (20, 31)).astype(np.uint16)
     image[3], image[4] = 0, np.where(np.arange(31) % 2, 32768, 0)
@@ -237,7 +237,7 @@ def valid() -> tuple[NDArray[Any], bytes, bytes]:
 def test_headers_that_are_not_plain_are_for_others(fields: dict[str, int]) -> None:
     image, tables, data = valid()
     assert np.array_equal(ours(skeleton(tables, image.shape, 12, data), image.shape, 12), image)
-    assert ours(skeleton(tables, image.shape, 12, data, **fields), image.shape, 12) is None
+    assert with_guards(skeleton(tables, image.shape, 12, data, **fields), image.shape, 12)[0] == 0
 
 
 @pytest.mark.parametrize("precision", [0, 1, 11, 13, 17, 255])
@@ -294,6 +294,20 @@ def test_samples_beyond_the_precision_are_for_others() -> None:
         tables, data = coded(beyond, 12, TABLES["balanced"])
         for predictor in (1, 2, 7):
             assert ours(skeleton(tables, image.shape, 12, data, predictor=predictor), image.shape, 12) is None
+    for column in range(32):  # both of two that are looked up together
+        beyond = np.full((1, 64), 15, np.uint16)
+        beyond[0, column] = 16
+        tables, data = coded(beyond, 4, TABLES["rising"])
+        assert ours(skeleton(tables, (1, 64), 4, data), (1, 64), 4) is None
+        assert ours(skeleton(tables, (1, 64), 5, data), (1, 64), 5) is not None
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", bytes(7), bytes(40)])
+def test_data_that_end_early_are_not_read_past(data: bytes) -> None:
+    """A bit 0 is a difference of 0 here, and zeros follow the data: they last for as long as memory does."""
+    tables, _ = coded(np.zeros((1, 1), np.uint16), 2, TABLES["rising"])
+    for shape in ((1, 60_000), (200, 7), (300, 64)):
+        assert with_guards(skeleton(tables, shape, 12, data), shape, 12)[0] == 0
 
 
 def test_a_marker_inside_the_data_is_for_others() -> None:
@@ -301,6 +315,14 @@ def test_a_marker_inside_the_data_is_for_others() -> None:
     stream = skeleton(tables, image.shape, 12, data)
     middle = len(stream) - len(data) // 2
     assert ours(stream[:middle] + b"\xff\xd0" + stream[middle:], image.shape, 12) is None
+    image = np.random.default_rng(0).integers(0, 4096, (60, 70)).astype(np.uint16)
+    tables, data = coded(image, 12, TABLES["balanced"])
+    stream = skeleton(tables, image.shape, 12, data)
+    assert np.array_equal(ours(stream, image.shape, 12), image)
+    start = len(stream) - len(data) - data.count(0xFF) - 2
+    assert b"\xff\0" in stream[start:]
+    for marker in (b"\xff\xd0", b"\xff\xfe"):
+        assert ours(stream[:start] + stream[start:].replace(b"\xff\0", marker, 1), image.shape, 12) is None
 
 
 def test_the_table_of_one_frame_is_not_that_of_the_next() -> None:
