@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 import fastdicom
 from fastdicom.blocks import read_block
-from fastdicom.codecs import TOGETHER, decode_frame, lossless_jpeg
+from fastdicom.codecs import decode_frame, decode_together, lossless_jpeg
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.streams import StreamError, parse_stream
+from fastdicom.codecs.together import TOGETHER
 from fastdicom.errors import DecodeError
 from fastdicom.planner import PlanOptions
 from fastdicom.prepare import make_plan
@@ -112,7 +113,7 @@ def test_frames_together_are_those_one_by_one(
         start += len(stream) + 2
     fmt = format_of(image, precision, signed=signed)
     out = np.empty((count, *image.shape), fmt.stored_dtype)
-    assert TOGETHER["fastdicom.jpeg"](buffer, views, fmt, out)
+    assert decode_together("fastdicom.jpeg", buffer, views, fmt, out)
     for frame, stream, found in zip(frames, streams, out, strict=True):
         one = decode_frame("fastdicom.jpeg", stream, fmt)
         assert np.array_equal(one, decode_frame("imagecodecs.jpeg8", stream, fmt))

@@ -70,12 +70,11 @@ _FLOAT = "float64"
 class MachineCode:
     """The function of one signature."""
 
-    def __init__(self, name: str, signature: str, address: int, keep: Any) -> None:
+    def __init__(self, name: str, signature: str, address: int) -> None:
         result, kinds = _parse(signature)
         self.name = name
         self.kinds = kinds
         self.result = result
-        self.keep = keep
         types = [leaf for kind in kinds for leaf in _leaves(kind)]
         self.function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *types)(address)
 
@@ -229,7 +228,7 @@ def _versions() -> bytes:
 
 @cache
 def _processor() -> str:
-    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+    import llvmlite.binding as llvm
 
     return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
@@ -328,11 +327,12 @@ def _linked(content: bytes, name: str, signature: str) -> MachineCode | None:
     engine.add_object_file(llvm.ObjectFileRef.from_data(data))
     engine.finalize_object()
     address = engine.get_function_address(symbol.decode())
-    return MachineCode(name, signature, address, engine) if address else None
+    return MachineCode(name, signature, address) if address else None
 
 
 @cache
 def _engine() -> Any:
+    """What holds all code that was loaded, for as long as the process lives."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()

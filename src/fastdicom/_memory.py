@@ -60,7 +60,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     # An object between array and memory, which every view of the array keeps alive: it dies with the last of them.
     owner = (ctypes.c_char * nbytes).from_buffer(block)
     weakref.finalize(owner, _keep, block).atexit = False
-    return np.ndarray(shape, dtype, buffer=owner)  # type: ignore[arg-type]
+    return np.ndarray(shape, dtype, buffer=memoryview(owner))
 
 
 def release() -> None:

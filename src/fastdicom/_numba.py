@@ -306,7 +306,7 @@ def _type_of(value: object) -> Any:
 
 def _with_versioned_name(function: FunctionType) -> FunctionType:
     """A copy whose qualified name, and so whose cache files, belong to this source text and these versions only."""
-    import llvmlite  # type: ignore[import-untyped]
+    import llvmlite
     import numba
 
     try:

@@ -25,13 +25,14 @@ from fastdicom.kernels import apply_table, container_values, lut_at, padding_mas
 from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
 from fastdicom.quantities import RealWorldValues
 from fastdicom.region import Region
-from fastdicom.runs import NATIVE, RLE, is_rescaled, read_runs
+from fastdicom.runs import NATIVE, is_rescaled, read_runs
 from fastdicom.sources import open_reader
 from fastdicom.stats import BlockStats
 from fastdicom.types import ByteReader, PixelFormat
 
 __all__ = ["BlockStats", "Failure", "read_block"]
 
+RLE = "fastdicom.rle"
 Index = tuple[Any, ...]
 Targets = Sequence[NDArray[Any]] | NDArray[Any]
 

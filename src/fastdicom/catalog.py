@@ -342,7 +342,7 @@ def scan(
     policy = check_policy(policy) or GeometryPolicy()
     kept = HeaderCache.load(cache) if cache is not None else None
     files, unlisted = discover(source, kept)
-    check_reachable([ref.locator for ref in files], scheduler)
+    check_reachable((ref.locator for ref in files), scheduler)
     read = partial(_read_all, scheduler=scheduler, workers=check_workers(workers), progress=progress)
     if cache is None:
         table = read(files)

@@ -246,7 +246,7 @@ def load_array(
     failures: list[Failure] | None = None,
 ) -> NDArray[Any]:
     """Every voxel of a plan in one array."""
-    check_reachable([planned.locator for planned in plan.files], scheduler)
+    check_reachable((planned.locator for planned in plan.files), scheduler)
     by_others = _in_processes(plan, scheduler, workers)
     blocks = z_blocks(plan, workers, 0) if by_others else z_blocks(plan, workers)
     frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]

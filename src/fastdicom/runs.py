@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import TOGETHER, decode_frame, is_plain, mask_unused_bits_inplace, unused_bits
+from fastdicom.codecs import decode_frame, decode_together, is_plain, mask_unused_bits_inplace, unused_bits
 from fastdicom.errors import FastDicomError
 from fastdicom.frames import (
     LocalRange,
@@ -36,7 +36,7 @@ from fastdicom.types import PixelFormat
 
 __all__ = ["is_rescaled", "read_runs"]
 
-NATIVE, RLE = "native", "fastdicom.rle"
+NATIVE = "native"
 PIECE_NBYTES = 1 << 21
 """Pixels that are read and rescaled together: few enough to be in the cache still, enough to be worth two calls."""
 LARGE_FRAME_NBYTES = PIECE_NBYTES // 16
@@ -200,7 +200,7 @@ class _Runs:
                 return None
             streams.append(stream)
             start += one.nbytes
-        if decoder in TOGETHER and TOGETHER[decoder](data, streams, fmt, slot):
+        if decode_together(decoder, data, streams, fmt, slot):
             return False
         try:
             for stream, one, out in zip(streams, ranges, slot, strict=True):

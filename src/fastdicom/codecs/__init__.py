@@ -16,16 +16,16 @@ from fastdicom.codecs.registry import (
     get_decoder,
 )
 from fastdicom.codecs.stored import mask_unused_bits_inplace, unused_bits
-from fastdicom.codecs.together import TOGETHER
+from fastdicom.codecs.together import decode_together
 
 __all__ = [
-    "TOGETHER",
     "Decoder",
     "available_decoders",
     "check_stream",
     "choose_decoder",
     "decode_frame",
     "decode_native",
+    "decode_together",
     "decoders_for",
     "get_decoder",
     "is_plain",

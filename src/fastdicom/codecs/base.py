@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs.streams import StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["DecodeFunction", "Decoder", "always", "installed", "spans_in"]
+__all__ = ["DecodeFunction", "Decoder", "always", "installed"]
 
 DecodeFunction = Callable[[bytes | memoryview, PixelFormat, StreamHeader | None, NDArray[Any] | None], NDArray[Any]]
 """(code stream, format, its header, `out` or None) -> stored values of one frame, in `out` where given.
@@ -33,15 +32,6 @@ def installed(*modules: str) -> Callable[[], bool]:
         return all(importlib.util.find_spec(module) is not None for module in modules)
 
     return check
-
-
-def spans_in(buffer: NDArray[np.uint8], streams: Sequence[memoryview]) -> NDArray[np.int64] | None:
-    """(len(streams), 2) start and end of each stream in `buffer`; None where one is not a part of it."""
-    base = buffer.__array_interface__["data"][0]
-    starts = [np.frombuffer(stream, np.uint8).__array_interface__["data"][0] - base for stream in streams]
-    spans = np.array([(start, start + len(stream)) for start, stream in zip(starts, streams, strict=True)], np.int64)
-    spans = spans.reshape(-1, 2)
-    return spans if bool((spans[:, 0] >= 0).all() and (spans[:, 1] <= len(buffer)).all()) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,20 @@ Source: ISO 10918-1 annex H (prediction, Table H.1; differences, Table H.2), C.2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
-from fastdicom.codecs.base import Decoder, spans_in
+from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import StreamHeader
 from fastdicom.codecs.via_imagecodecs import LOSSLESS_JPEG, decode_jpeg8, has_codec
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS", "decode", "decode_together"]
+__all__ = ["DECODERS", "decode", "decode_spans"]
 
 _WINDOW = 12
 """Bits that are looked up at once: two tables of so many entries stay in the L1 cache."""
@@ -64,28 +63,10 @@ def decode(
     return frame
 
 
-def decode_together(
-    buffer: NDArray[np.uint8], streams: Sequence[memoryview], fmt: PixelFormat, out: NDArray[Any]
-) -> bool:
-    """Decode gray frames in one compiled call; negative values have zeros above Bits Stored, not their sign.
-
-    Parameters
-    ----------
-    buffer : (N,) uint8
-    streams : sequence of memoryview
-        Parts of `buffer`.
-    out : (len(streams), rows, columns) array of ``fmt.stored_dtype``, C-contiguous
-
-    Returns
-    -------
-    bool
-        False where one of them cannot: decode them one at a time, which finds out why.
-    """
+def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> bool:
+    """Decode gray frames for `decode_together`."""
     dtype = fmt.stored_dtype
-    if fmt.samples_per_pixel != 1 or dtype.kind not in "iu" or dtype.itemsize > 2 or fmt.bits_allocated % 8:
-        return False
-    spans = spans_in(buffer, streams)
-    if spans is None or not (out.flags.c_contiguous and out.flags.aligned):
+    if dtype.kind not in "iu" or dtype.itemsize > 2 or not out.flags.aligned:
         return False
     # Negative samples of more bits than are stored are told from others by the way of one frame.
     precision = fmt.bits_stored if fmt.pixel_representation else _ANY

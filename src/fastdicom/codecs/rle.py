@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
-from fastdicom.codecs.base import Decoder, spans_in
+from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import StreamError, StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS", "decode", "decode_together", "parse_segments"]
+__all__ = ["DECODERS", "decode", "decode_spans", "parse_segments"]
 
 _BLOCK = 4096  # bytes of each plane decoded before they are interleaved
 _RUN = 128  # the longest run: a plane may be filled, and written, by nearly this much past a block
@@ -160,30 +159,10 @@ def parse_segments(data: bytes | memoryview, expected: int) -> list[int]:
     return [bound for pair in pairwise([*starts, len(data)]) for bound in pair]
 
 
-def decode_together(
-    buffer: NDArray[np.uint8], streams: Sequence[memoryview], fmt: PixelFormat, out: NDArray[Any]
-) -> bool:
-    """Decode gray frames in one compiled call, with the bits above Bits Stored as they are.
-
-    Parameters
-    ----------
-    buffer : (N,) uint8
-    streams : sequence of memoryview
-        Parts of `buffer`.
-    out : (len(streams), rows, columns) array of ``fmt.stored_dtype``, C-contiguous
-
-    Returns
-    -------
-    bool
-        False where one of them cannot: decode them one at a time, which finds out why.
-    """
-    if fmt.samples_per_pixel != 1 or fmt.bits_allocated % 8:
-        return False
-    spans = spans_in(buffer, streams)
-    if spans is None:
-        return False
+def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> bool:
+    """Decode gray frames for `decode_together`."""
     try:
-        segments = [parse_segments(stream, fmt.stored_dtype.itemsize) for stream in streams]
+        segments = [parse_segments(buffer[a:b].data, fmt.stored_dtype.itemsize) for a, b in spans.tolist()]
     except StreamError:
         return False
     bounds = np.array(segments, np.int64) + spans[:, :1]
