@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import operator
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor
 from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 from fastdicom.errors import UsageError, WorkerError
@@ -131,20 +134,54 @@ def run_tasks(
 def run_in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, on_result: OnResult | None = None
 ) -> list[Result]:
-    """`run_tasks` in a pool of threads, without a scheduler."""
+    """`run_tasks` in threads, without a scheduler. The calling thread is one of them.
+
+    A caller that only waits wakes up after every task, and takes the interpreter lock from those who work.
+    """
     if workers <= 1:
         return _run_here(function, items, on_result)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="fastdicom")
+    results: list[Any] = [None] * len(items)
+    failed: list[BaseException] = []
+    waiting = deque(range(len(items)))
+    ended: SimpleQueue[int] = SimpleQueue()
+
+    def run_next() -> bool:
+        try:
+            index = waiting.popleft()
+        except IndexError:
+            return False
+        try:
+            results[index] = function(items[index])
+        except BaseException as error:  # the caller raises it
+            waiting.clear()
+            failed.append(error)
+        ended.put(index)
+        return True
+
+    def run_all() -> None:
+        while run_next():
+            pass
+
+    helpers = [Thread(target=run_all, name=f"fastdicom_{number}") for number in range(1, workers)]
+    started = []
     try:
-        places = {pool.submit(function, item): index for index, item in enumerate(items)}
-        for future in as_completed(places):
-            future.result()  # the first error ends the loop
+        for helper in helpers:
+            helper.start()
+            started.append(helper)
+        for _ in items:
+            if ended.empty():
+                run_next()  # where nothing is left to begin, what others have begun ends
+            index = ended.get()
+            if failed:
+                raise failed.pop(0)
             if on_result is not None:
-                on_result(places[future])
-        return [future.result() for future in places]
+                on_result(index)
+        return results
     finally:
         # After an error or Ctrl-C nothing that has not begun is begun any more.
-        pool.shutdown(wait=True, cancel_futures=True)
+        waiting.clear()
+        for helper in started:
+            helper.join()
 
 
 def _run_here(function: Callable[[Item], Result], items: Sequence[Item], on_result: OnResult | None) -> list[Result]:
