@@ -150,22 +150,20 @@ class _Runs:
         encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
         nbytes = sum(one.nbytes for one in ranges)
         data = self._buffer(nbytes) if encapsulated else slot.reshape(-1).view(np.uint8)
-        times = [perf_counter_ns()]
+        started = perf_counter_ns()
         if not read_local_ranges(ranges, data):
             return False
-        times.append(perf_counter_ns())
+        read = perf_counter_ns()
         masked = encapsulated and self._decode(decoder, fmt, records, ranges, data, slot)
         if masked is None:
             return False
-        times.append(perf_counter_ns())
+        decoded = perf_counter_ns() if encapsulated else read
         if not _values(self.plan, records, slot, target, masked=masked):
             return False
-        times.append(perf_counter_ns())
-        read, decoded, computed = np.diff(times).tolist()
-        decoded = decoded if encapsulated else 0
-        files = len({one.path for one in ranges})
-        self.stats.add(BlockStats(len(records), files, nbytes, 0, read, decoded, computed))
-        self.stats.count_decoder(decoder, decoded, len(records))
+        files, spent = len({one.path for one in ranges}), decoded - read
+        values_ns = perf_counter_ns() - decoded
+        self.stats.add(BlockStats(len(records), files, nbytes, 0, read - started, spent, values_ns))
+        self.stats.count_decoder(decoder, spent, len(records))
         return True
 
     def _slot(self, fmt: PixelFormat, target: NDArray[Any]) -> NDArray[Any]:

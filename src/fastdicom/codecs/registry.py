@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -317,7 +316,7 @@ def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> Stream
             levels=header.levels,
         )
     rows, columns = (reduced.reduced_length(length, level) for length in (header.rows, header.columns))
-    return replace(header, rows=rows, columns=columns, skipped=level)
+    return header._replace(rows=rows, columns=columns, skipped=level)
 
 
 def _within_bits(frame: NDArray[Any], fmt: PixelFormat, header: StreamHeader | None) -> NDArray[Any]:

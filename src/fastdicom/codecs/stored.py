@@ -93,6 +93,8 @@ def _shift(fmt: PixelFormat, header: StreamHeader | None) -> int:
 
 
 def _to_dtype(raw: NDArray[Any], dtype: np.dtype[Any], out: NDArray[Any] | None) -> NDArray[Any]:
+    if raw is out and raw.dtype == dtype:
+        return raw
     if raw.dtype.itemsize == dtype.itemsize and raw.dtype.kind != "f":
         raw = raw.view(dtype)  # same bits, the sign of the file header
     elif raw.dtype.itemsize < dtype.itemsize:

@@ -9,8 +9,7 @@ stream that has its end is not: libjpeg only warns of it, and imagecodecs drops 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["StreamError", "StreamHeader", "parse_stream", "start_of_codestream"]
 
@@ -27,8 +26,7 @@ class StreamError(ValueError):
     """The bytes are not a whole code stream of their kind. The registry adds the file and the frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamHeader:
+class StreamHeader(NamedTuple):
     """The image that a code stream claims to hold."""
 
     kind: Literal["jpeg", "jpegls", "jpeg2000", "jpegxl"]
@@ -123,8 +121,7 @@ def _parse_jpeg(data: Buffer) -> StreamHeader:
         elif marker == 0xDA:
             if header is None:
                 raise StreamError("the JPEG stream has a scan without a frame header")
-            return replace(
-                header,
+            return header._replace(
                 jfif=jfif,
                 interleaved=data[position + 2] == header.components,
                 complete=_has_end_marker(data, position + length),

@@ -37,6 +37,11 @@ def _slot(out: NDArray[Any] | None, header: StreamHeader | None, *, planar: bool
     return out.view(f"{'i' if header.signed else 'u'}{itemsize}") if out.dtype.itemsize == itemsize else None
 
 
+def _filled(raw: NDArray[Any], slot: NDArray[Any] | None, out: NDArray[Any] | None) -> NDArray[Any]:
+    """What the codec returned; `out` itself where that is what it has filled, so that nobody need compare addresses."""
+    return out if out is not None and raw is slot else raw
+
+
 def decode_jpeg8(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
     import imagecodecs
 
@@ -46,8 +51,9 @@ def decode_jpeg8(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: 
         # Without these, libjpeg guesses the colour space from markers. YCbCr to RGB in the codec saves a pass.
         is_rgb = needs_rgb(fmt, header) and not header.lossless and header.precision == 8
         options = {"colorspace": "YCBCR" if is_rgb else "RGB", "outcolorspace": "RGB"}
-    raw = imagecodecs.jpeg8_decode(data, out=_slot(out, header), **options)
-    return to_stored(raw, fmt, header, out, is_rgb=is_rgb)
+    slot = _slot(out, header)
+    raw = imagecodecs.jpeg8_decode(data, out=slot, **options)
+    return to_stored(_filled(raw, slot, out), fmt, header, out, is_rgb=is_rgb)
 
 
 def _decode_htj2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
@@ -58,23 +64,28 @@ def _decode_htj2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out:
         return _decode_jpeg2k(data, fmt, header, out)
     watch("imagecodecs._htj2k")
     # Without a colour transform in the stream it would hand out planes.
-    raw = imagecodecs.htj2k_decode(data, planar=False, out=_slot(out, header))
+    slot = _slot(out, header)
+    raw = imagecodecs.htj2k_decode(data, planar=False, out=slot)
     raise_if_dropped()
-    return to_stored(raw, fmt, header, out)
+    return to_stored(_filled(raw, slot, out), fmt, header, out)
 
 
 def _decode_jpeg2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
     import imagecodecs
 
     # One thread: the cores belong to the workers, not to the codec.
-    return to_stored(imagecodecs.jpeg2k_decode(data, numthreads=1, out=_slot(out, header)), fmt, header, out)
+    slot = _slot(out, header)
+    raw = imagecodecs.jpeg2k_decode(data, numthreads=1, out=slot)
+    return to_stored(_filled(raw, slot, out), fmt, header, out)
 
 
 def _decode_jpegls(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
     import imagecodecs
 
     planar = header is not None and not header.interleaved  # CharLS fills planes then, whatever is passed
-    return to_stored(imagecodecs.jpegls_decode(data, out=_slot(out, header, planar=planar)), fmt, header, out)
+    slot = _slot(out, header, planar=planar)
+    raw = imagecodecs.jpegls_decode(data, out=slot)
+    return to_stored(_filled(raw, slot, out), fmt, header, out)
 
 
 def _decode_jpegxl(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:

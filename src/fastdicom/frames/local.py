@@ -60,9 +60,10 @@ def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[np.uint8]) -> b
         starts[path] = end
         names.append(os.fsencode(path) + b"\0")
         end += len(names[-1])
+    counts = [one.nbytes for one in ranges]
+    if not counts or min(counts) < 0 or sum(counts) != out.nbytes:
+        raise ValueError(f"{len(counts)} ranges do not fill the {out.nbytes} bytes of out")
     requests = np.array([(starts[path], *numbers) for path, *numbers in ranges], dtype=np.int64)
-    if len(requests) == 0 or requests[:, NBYTES].min() < 0 or requests[:, NBYTES].sum() != out.nbytes:
-        raise ValueError(f"{len(requests)} ranges do not fill the {out.nbytes} bytes of out")
     paths = np.frombuffer(b"".join(names), dtype=np.uint8)
     return bool(_read_ranges(paths, requests, out, np.zeros(STATX_WORDS, dtype=np.int64)))
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from fastdicom._machine_code import address_of
+
 AnyArray = NDArray[Any]
 
 _FLAT_LIMIT = 1 << 30
@@ -75,5 +77,5 @@ def same_memory(source: AnyArray, target: AnyArray) -> bool:
     return (
         source.itemsize == target.itemsize
         and source.strides == target.strides
-        and source.__array_interface__["data"][0] == target.__array_interface__["data"][0]
+        and address_of(source) == address_of(target)
     )
