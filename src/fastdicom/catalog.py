@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from fastdicom.cache import HeaderCache, read_with_cache
 from fastdicom.errors import FastDicomError, PixelDataError, UsageError
 from fastdicom.execution import check_reachable, check_workers, run_tasks
-from fastdicom.headers import HeaderTable, read_headers
+from fastdicom.headers import HeaderTable, read_headers, walk_headers
 from fastdicom.headers.problems import pixel_problems
 from fastdicom.progress import ProgressArgument, progress_bar
+from fastdicom.scanner import HANDED_OVER, Walk
 from fastdicom.series import FoundVolume, find_volumes, spacing_tolerance
 from fastdicom.sources import discover, open_reader
 from fastdicom.types import FileRef, GeometryPolicy, Skipped
@@ -360,11 +361,19 @@ def scan(
 def _read_all(files: Sequence[FileRef], *, scheduler: Any, workers: int, progress: ProgressArgument) -> HeaderTable:
     batches = _batches(files, workers)
     sizes = [len(batch) for batch in batches]
+    run = partial(run_tasks, scheduler=scheduler, workers=workers)
     with progress_bar(progress, "scan", len(files), "files") as advance:
-        tables = run_tasks(
-            read_headers, batches, scheduler=scheduler, workers=workers, on_result=lambda k: advance(sizes[k])
-        )
-    return HeaderTable.concatenate(tables)
+        if scheduler is not None or not 1 < len(batches) <= workers:
+            return HeaderTable.concatenate(run(read_headers, batches, on_result=lambda k: advance(sizes[k])))
+        # Few files: threads share the walk, and one table costs a third of what several cost and their joining.
+        walks = run(walk_headers, batches, on_result=lambda k: advance(sizes[k]))
+        if not any((walk.status == HANDED_OVER).any() for walk in walks):
+            return read_headers(files, walk=Walk.joined(walks))
+        return HeaderTable.concatenate(run(_read_walked, list(zip(batches, walks, strict=True))))
+
+
+def _read_walked(walked: tuple[Sequence[FileRef], Walk]) -> HeaderTable:
+    return read_headers(walked[0], walk=walked[1])
 
 
 def _without_cache(files: Sequence[FileRef], cache: str | os.PathLike[str]) -> list[FileRef]:

@@ -40,10 +40,11 @@ __all__ = [
     "Column",
     "HeaderTable",
     "read_headers",
+    "walk_headers",
 ]
 
 
-def read_headers(files: Sequence[FileRef], *, compiled: bool = True) -> HeaderTable:
+def read_headers(files: Sequence[FileRef], *, compiled: bool = True, walk: Walk | None = None) -> HeaderTable:
     """Read the headers of one batch of files.
 
     The compiled walk reads what it is certain of, pydicom the rest; column ``reader`` says which it was.
@@ -53,6 +54,8 @@ def read_headers(files: Sequence[FileRef], *, compiled: bool = True) -> HeaderTa
     files : sequence of FileRef
     compiled : bool, default True
         False: pydicom reads all of them. The result is the same, but for ``reader``.
+    walk : Walk, optional
+        What `walk_headers` found in these files, where that has been done.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def read_headers(files: Sequence[FileRef], *, compiled: bool = True) -> HeaderTa
     """
     if not len(files):
         return HeaderTable.empty()
-    walk = walk_headers(files) if compiled else hand_over_all(files)
+    if walk is None:
+        walk = walk_headers(files) if compiled else hand_over_all(files)
     frames = frames_of_walk(walk)
     skipped: dict[int, Skipped] = {}
     for row in np.flatnonzero(walk.status == NO_PIXELS).tolist():

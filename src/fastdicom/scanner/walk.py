@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +58,20 @@ class Walk:
         self.at = np.zeros((n, len(wanted)), dtype=np.int64)
         self._values = np.empty(0, dtype=np.uint8)
         self._used = 0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Walk]) -> Walk:
+        """Walks of different files for the same elements as one, in their order."""
+        walk = cls(parts[0].wanted, np.concatenate([part.sizes for part in parts]))
+        for name in ("_state", "offset", "length", "at"):
+            np.concatenate([getattr(part, name) for part in parts], out=getattr(walk, name))
+        walk._values = np.concatenate([part.values for part in parts])
+        walk._used = len(walk._values)
+        row, used = 0, 0
+        for part in parts:
+            walk.at[row : row + len(part.sizes)] += used
+            row, used = row + len(part.sizes), used + part._used
+        return walk
 
     @property
     def status(self) -> NDArray[np.int64]:
