@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastdicom
 from fastdicom.headers import (
     BY_NAME,
     COLUMNS,
@@ -438,6 +439,24 @@ def test_batches_in_many_threads(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("workers", [2, 3, 5])
+def test_threads_that_share_a_walk(tmp_path: Path, workers: int) -> None:
+    """A scan of few files makes one table of the walks of several threads: the same as one thread makes."""
+    for number, elements in enumerate((0, 40, 200)):  # values of different lengths
+        spec = SeriesSpec(slices=110, rows=4, columns=4, elements=elements, seed=number, series_number=number)
+        write_series(tmp_path / str(number), spec)
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    expected, shared = fastdicom.scan(tmp_path, workers=1), fastdicom.scan(tmp_path, workers=workers)
+    assert len(expected.table) == 330
+    assert disagreements(shared.table, expected.table) == []
+    assert shared.skipped == expected.skipped
+    (tmp_path / "notes.txt").unlink()
+    expected, shared = fastdicom.scan(tmp_path, workers=1), fastdicom.scan(tmp_path, workers=workers)
+    assert not shared.skipped
+    assert disagreements(shared.table, expected.table) == []
+    assert (shared.table["reader"] == READER_WALK).all()
 
 
 def test_undecoded_text_and_kinds() -> None:

@@ -182,6 +182,7 @@ def run_in_threads(
         waiting.clear()
         for helper in started:
             helper.join()
+        failed.clear()  # an error refers to this frame, and this frame to it
 
 
 def _run_here(function: Callable[[Item], Result], items: Sequence[Item], on_result: OnResult | None) -> list[Result]:
