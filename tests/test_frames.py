@@ -7,7 +7,6 @@ import itertools
 import pickle
 import struct
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -498,13 +497,13 @@ def test_only_a_whole_spiff_header_is_continued_by_a_start_marker(
     reader, location = _sequence(split, table="empty")
     fmt = PixelFormat(JPEG_LS, 8, 8)
     assert _read_all(reader, location, fmt) == [b"".join(f) for f in split]
-    low = replace(location, number_of_frames=location.number_of_frames - more)
+    low = location._replace(number_of_frames=location.number_of_frames - more)
     if more and low.number_of_frames > 0:
         with pytest.raises(PixelDataError, match="cannot be matched"):
             index_frames(reader, low, fmt, path="x.dcm")
     # A table that skips a frame, and the short way of a file with one.
     if len(frames) > 1:
-        assert low.number_of_frames > 1 or read_only_frame(reader, replace(location, number_of_frames=1)) is None
+        assert low.number_of_frames > 1 or read_only_frame(reader, location._replace(number_of_frames=1)) is None
         body = b"".join(ITEM + struct.pack("<I", len(f)) + f for f in itertools.chain(*split))
         last = sum(8 + len(f) for f in itertools.chain(*split[:-1]))
         table = ITEM + struct.pack("<I2I", 8, 0, last)
@@ -548,7 +547,7 @@ def test_as_many_fragments_as_frames_are_no_frames_where_one_continues_another(
     reader, location = _sequence(frames, table="empty")
     fmt = PixelFormat(uid, 8, 8)
     assert _read_all(reader, location, fmt) == [b"".join(f) for f in frames]
-    lying = replace(location, number_of_frames=sum(parts))
+    lying = location._replace(number_of_frames=sum(parts))
     if max(parts) > 1:
         with pytest.raises(PixelDataError, match=f"{sum(parts)} frames in {sum(parts)} fragments.*cannot be matched"):
             index_frames(reader, lying, fmt, path="x.dcm")

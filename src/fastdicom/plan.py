@@ -98,8 +98,7 @@ class Lut:
         return np.frombuffer(self.data, "<u2")
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
+class PlannedFile(NamedTuple):
     """A file that slices of the volume come from."""
 
     locator: str
@@ -311,7 +310,7 @@ def _modality_dtype(fmt: PixelFormat, slices: NDArray[Any], luts: tuple[Lut, ...
         return np.dtype(np.float32) if of_others.kind == "f" else np.result_type(of_tables, of_others)
     if _is_identity(used) and fmt.stored_dtype == np.uint8:
         return np.dtype(np.uint8)
-    pairs = {(float(s), float(i)) for s, i in zip(used["slope"], used["intercept"], strict=True)}
+    pairs = set(zip(used["slope"].tolist(), used["intercept"].tolist(), strict=True))
     if not all(slope.is_integer() and intercept.is_integer() for slope, intercept in pairs):
         return np.dtype(np.float32)
     low, high = stored_limits(fmt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,7 @@ class ByteReader(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class FileRef:
+class FileRef(NamedTuple):
     """One file of a source: a locator that any process can open, and what identifies its content."""
 
     locator: str
@@ -124,8 +123,7 @@ class PixelFormat:
         return math.prod(self.frame_shape) * self.stored_dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class PixelLocation:
+class PixelLocation(NamedTuple):
     """Where the pixel data element of one file lies."""
 
     offset: int
