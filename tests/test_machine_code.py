@@ -225,6 +225,56 @@ def test_a_changed_source_has_other_code(tmp_path: Path, name: str) -> None:
     assert len(kept(tmp_path)) == 1, "what older sources left goes after a week"
 
 
+@pytest.mark.parametrize("keeps", ["machine code", "only Numba's cache"])
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [("helpers", "value * 2", "value * 3"), ("deeper", "value + 1", "value + 5"), ("numbers_of", "7", "9")],
+)
+def test_what_a_kernel_has_from_other_files_counts(
+    tmp_path: Path, file: str, before: str, after: str, keeps: str
+) -> None:
+    """Kernels that it calls, kernels that those call, and constants: code made with others of them is not used."""
+    sources = {
+        "numbers_of": "STEP = 7",
+        "deeper": """
+            from fastdicom._numba import kernel
+
+            @kernel()
+            def more(value):
+                return value + 1
+            """,
+        "helpers": """
+            from deeper import more
+            from fastdicom._numba import kernel
+
+            @kernel()
+            def twice(value):
+                return more(value * 2)
+            """,
+        "user": """
+            from fastdicom._numba import kernel
+            from helpers import twice
+            from numbers_of import STEP
+
+            @kernel("int64(int64)")
+            def use(value):
+                return twice(value) + STEP
+            """,
+    }
+    for module, source in sources.items():
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+    setting = {} if keeps == "machine code" else {"NUMBA_OPT": "3"}
+    code = "import user; print(user.use(10))"
+    for _ in range(2):
+        done = python(code, tmp_path, **setting)
+        assert (done.stdout, done.stderr) == ("28\n", "")
+    path = tmp_path / f"{file}.py"
+    path.write_text(path.read_text().replace(before, after))
+    done = python(code, tmp_path, **setting)
+    assert (done.stdout, done.stderr) == ({"helpers": "38\n", "deeper": "32\n", "numbers_of": "30\n"}[file], "")
+    assert len(kept(tmp_path)) == (2 if keeps == "machine code" else 0)
+
+
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, dict[str, Any]]]:
     """A module whose kernels Numba compiled here, and their finished code."""
@@ -240,7 +290,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleTyp
             assert kernel._prepare()  # Numba, whatever is kept
             kernel.load()
             for text in kernel.signatures:
-                code = _machine_code.load_machine_code(module.__file__ or "", kernel.__qualname__, text)
+                code = _machine_code.load_machine_code(kernel.python, text)
                 assert code is not None
                 codes.setdefault(kernel.__name__, []).append(code)
         yield module, codes

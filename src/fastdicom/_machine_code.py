@@ -22,13 +22,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastdicom._numba_cache import OPTIONS, OUTDATED_AFTER_S
+from fastdicom._numba_sources import source_digest
 
 __all__ = ["MachineCode", "address_of", "load_machine_code", "may_keep_machine_code", "save_machine_code"]
 
@@ -134,26 +136,26 @@ def may_keep_machine_code() -> bool:
     return bool(_versions())
 
 
-def load_machine_code(file: str, name: str, signature: str) -> MachineCode | None:
+def load_machine_code(function: FunctionType, signature: str) -> MachineCode | None:
     """The function of a kernel, if it was kept.
 
     Parameters
     ----------
-    file, name : str
-        Source file of the kernel, and its qualified name.
+    function : function
+        The undecorated function of the kernel.
     signature : str
         Of those declared.
     """
     with suppress(OSError, ValueError, LookupError, StopIteration, RuntimeError, AttributeError):
-        key = _key(file, name, signature)
-        for folder in _folders(file):
+        key = _key(function, signature)
+        for folder in _folders(function.__code__.co_filename):
             with suppress(FileNotFoundError):
                 data = (folder / key).read_bytes()
-                return _linked(data, name, signature)
+                return _linked(data, function.__qualname__, signature)
     return None
 
 
-def save_machine_code(file: str, name: str, signature: str, compiled: Any) -> bool:
+def save_machine_code(function: FunctionType, signature: str, compiled: Any) -> bool:
     """Keep the function that Numba has just compiled; False where it cannot be called without Numba.
 
     Parameters
@@ -169,8 +171,8 @@ def save_machine_code(file: str, name: str, signature: str, compiled: Any) -> bo
         return False
     body = symbol.encode() + b"\n" + data
     content = _MAGIC + hashlib.sha256(body).digest() + body
-    key = _key(file, name, signature)
-    for folder in _folders(file):
+    key = _key(function, signature)
+    for folder in _folders(function.__code__.co_filename):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             partial = folder / f"{key}.{os.getpid()}.{threading.get_ident()}"
@@ -205,17 +207,12 @@ def _leaves(kind: Any) -> list[Any]:
     return [ctypes.c_double if kind is _FLOAT else kind.type]
 
 
-@lru_cache(maxsize=64)
-def _source_digest(file: str) -> str:
-    source = Path(file).read_bytes()
-    return hashlib.sha256(source + _versions()).hexdigest()
-
-
-def _key(file: str, name: str, signature: str) -> str:
+def _key(function: FunctionType, signature: str) -> str:
     """File name: the kernel, and what its code depends on."""
-    source = hashlib.sha256(f"{_MAGIC!r} {_source_digest(file)} {OPTIONS}".encode()).hexdigest()[:12]
+    made_from = f"{_MAGIC!r} {source_digest(function)} {_versions()!r} {OPTIONS}"
+    source = hashlib.sha256(made_from.encode()).hexdigest()[:12]
     use = hashlib.sha256(f"{_processor()} {signature}".encode()).hexdigest()[:12]
-    return f"{Path(file).stem}.{name}-{source}-{use}{_SUFFIX}"
+    return f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}-{source}-{use}{_SUFFIX}"
 
 
 @cache

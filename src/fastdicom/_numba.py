@@ -22,8 +22,8 @@ The pattern for a module that has compiled code::
 * Python ints and floats go in as int64 and float64. Pass positional arguments only.
 * Compiled with ``nogil=True, fastmath=False, boundscheck=False``: an index out of bounds is memory corruption, so a
   kernel checks every length that comes from a file itself. Constants from module globals are frozen in.
-* A kernel may call kernels *of its own file*: only that file's content decides whether the cache is stale.
-  They are inlined from source; no closures.
+* A kernel may call other kernels, of its file or imported from another; they are inlined from source. No closures.
+  The content of all these files decides whether the cache is stale, and the values of constants from elsewhere.
 * ``function.python`` is the undecorated function, and helpers called from Python are plain Python: a kernel can be
   debugged and measured for coverage. ``NUMBA_DISABLE_JIT=1`` runs that everywhere.
 * Before fanning out to processes call :func:`warm_up`: not needed for safety, but it saves the workers waiting.
@@ -48,6 +48,7 @@ import numpy as np
 
 from fastdicom._machine_code import MachineCode, load_machine_code, may_keep_machine_code, save_machine_code
 from fastdicom._numba_cache import DIGEST_LENGTH, OPTIONS, LockedCache
+from fastdicom._numba_sources import source_digest
 
 __all__ = ["Kernel", "kernel", "warm_up"]
 
@@ -205,8 +206,7 @@ class Kernel(Generic[P, R]):
 
     def _finished(self, signature: str) -> MachineCode | None:
         if signature not in self._looked_up:
-            file = cast(FunctionType, self.python).__code__.co_filename
-            self._looked_up[signature] = load_machine_code(file, self.__qualname__, signature)
+            self._looked_up[signature] = load_machine_code(cast(FunctionType, self.python), signature)
         return self._looked_up[signature]
 
     def _may_do_without_numba(self) -> bool:
@@ -265,8 +265,7 @@ class Kernel(Generic[P, R]):
         with suppress(Exception):
             if may_keep_machine_code():
                 text = self.signatures[_parse(self.signatures).index(signature)]
-                file = cast(FunctionType, self.python).__code__.co_filename
-                save_machine_code(file, self.__qualname__, text, dispatcher.overloads[signature.args])
+                save_machine_code(cast(FunctionType, self.python), text, dispatcher.overloads[signature.args])
         pending.remove(signature)
 
 
@@ -310,12 +309,12 @@ def _with_versioned_name(function: FunctionType) -> FunctionType:
     import numba
 
     try:
-        source = Path(function.__code__.co_filename).read_bytes()
+        source = source_digest(function)
     except OSError:
-        source = b""  # frozen or zipped: Numba finds no cache directory for it either
+        source = ""  # frozen or zipped: Numba finds no cache directory for it either
     # The last word: what was cached before machine code was kept as well is not used, or that would never be kept.
-    versions = f"{numba.__version__} {llvmlite.__version__} {OPTIONS} machine code".encode()
-    digest = hashlib.sha256(source + versions).hexdigest()[:DIGEST_LENGTH]
+    made_from = f"{source} {numba.__version__} {llvmlite.__version__} {OPTIONS} machine code"
+    digest = hashlib.sha256(made_from.encode()).hexdigest()[:DIGEST_LENGTH]
     copy = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )

@@ -23,7 +23,6 @@ __all__ = [
 HAS_POSIX = os.name == "posix" and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 """Whether the functions can be called: from compiled code only, so not where compilation is switched off."""
 
-# Compiled code of other files has these numbers frozen in, and is not compiled anew when they change here.
 # Non-blocking: not to hang where a path has become a pipe since it was listed; no effect on files.
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 SEEK_END = os.SEEK_END
@@ -34,7 +33,7 @@ class _LibraryFunction:
     """A function of the C library, which every process has loaded: declared when Numba first meets it."""
 
     def __init__(self, name: str, result: str, *arguments: str) -> None:
-        self._declared = name, result, arguments
+        self.declared = name, result, arguments
         self._type: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
@@ -45,7 +44,7 @@ class _LibraryFunction:
         if self._type is None:
             from numba.core import types
 
-            name, result, arguments = self._declared
+            name, result, arguments = self.declared
             signature = getattr(types, result)(*[getattr(types, argument) for argument in arguments])
             self._type = types.ExternalFunction(name, signature)
         return self._type
