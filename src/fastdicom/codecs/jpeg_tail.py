@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
+from fastdicom.codecs.prediction import predicted
 from fastdicom.codecs.streams import Buffer, StreamError, StreamHeader
 
 __all__ = ["check_tail"]
@@ -161,23 +162,13 @@ def _difference(samples, at, columns, components, predictor, precision):  # type
     left = np.int64(samples[at - components]) & mask if column > 0 else 0
     above = np.int64(samples[at - columns * components]) & mask if row > 0 else 0
     corner = np.int64(samples[at - (columns + 1) * components]) & mask if row > 0 and column > 0 else 0
-    if row == 0 and column == 0:
-        predicted = np.int64(1) << (precision - 1)
-    elif row == 0 or (column > 0 and predictor == 1):
-        predicted = left
-    elif column == 0 or predictor == 2:
-        predicted = above
-    elif predictor == 3:
-        predicted = corner
-    elif predictor == 4:
-        predicted = left + above - corner
-    elif predictor == 5:
-        predicted = left + ((above - corner) >> 1)
-    elif predictor == 6:
-        predicted = above + ((left - corner) >> 1)
+    if row > 0 and column > 0:
+        expected = predicted(left, above, corner, predictor)
+    elif row > 0 or column > 0:
+        expected = left + above  # one of them is 0
     else:
-        predicted = (left + above) >> 1
-    difference = (value - predicted) & 0xFFFF
+        expected = np.int64(1) << (precision - 1)
+    difference = (value - expected) & 0xFFFF
     return difference - 65536 if difference > 32768 else difference
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastdicom._numba import kernel
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.jpeg_tail import check_tail
+from fastdicom.codecs.prediction import predicted
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import StreamHeader
 from fastdicom.codecs.via_imagecodecs import LOSSLESS_JPEG, decode_jpeg8, has_codec
@@ -363,23 +364,10 @@ def _predict_row(out, place, columns, predictor):
         difference = np.int64(out[at]) - before
         before = np.int64(out[at])
         above = np.int64(out[at - columns])
-        if column == 0:
-            predicted = above
-        else:
-            corner = np.int64(out[at - columns - 1])
-            if predictor == 2:
-                predicted = above
-            elif predictor == 3:
-                predicted = corner
-            elif predictor == 4:
-                predicted = left + above - corner
-            elif predictor == 5:
-                predicted = left + ((above - corner) >> 1)
-            elif predictor == 6:
-                predicted = above + ((left - corner) >> 1)
-            else:
-                predicted = (left + above) >> 1
-        left = (predicted + difference) & mask
+        value = above
+        if column > 0:
+            value = predicted(left, above, np.int64(out[at - columns - 1]), predictor)
+        left = (value + difference) & mask
         seen |= left
         out[at] = left
     return seen
