@@ -276,9 +276,9 @@ class Spy:
             self.opened[locator] += 1
             return really(locator)
 
-        def read_local_ranges(ranges: Any, out: Any) -> bool:
+        def read_local_ranges(ranges: Any, *rest: Any) -> bool:
             self.opened.update(path for path, _ in groupby(one.path for one in ranges))
-            return together(ranges, out)
+            return together(ranges, *rest)
 
         monkeypatch.setattr(blocks, "open_reader", open_reader)
         monkeypatch.setattr(runs, "read_local_ranges", read_local_ranges)

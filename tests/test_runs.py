@@ -57,6 +57,10 @@ SPECS = {
     "stored as they are": SeriesSpec(slices=5, slope=1.0, intercept=0.0, bits_stored=16),
     "8 bits of 5 x 3": SeriesSpec(slices=5, rows=5, columns=3, bits_allocated=8, slope=None, intercept=None),
     "32 bits": SeriesSpec(slices=4, bits_allocated=32, slope=None, intercept=None),
+    "64 bits": SeriesSpec(slices=4, bits_allocated=64, slope=None, intercept=None),
+    "32 bits, noise": SeriesSpec(slices=4, bits_allocated=32, bits_stored=20, unused_bits="noise", intercept=7.0),
+    "8 bits, signed": SeriesSpec(slices=4, bits_allocated=8, bits_stored=6, unused_bits="noise", signed=True),
+    "whole slopes": SeriesSpec(slices=4, modality="PT", slope=(1.0, 3.0, 3.0, -2.0), intercept=(0.0, 5.0, 5.0, -9.0)),
     "slopes": SeriesSpec(slices=4, modality="PT", slope=(0.5, 0.5, 2.0, 1.25), intercept=0.0),
     "float": SeriesSpec(slices=4, bits_allocated=32, pixel_keyword="FloatPixelData", slope=None, intercept=None),
     "colour": SeriesSpec(slices=4, modality="US", bits_allocated=8, photometric_interpretation="RGB", intercept=None),
@@ -81,6 +85,7 @@ def test_together_equals_one_by_one(
     write_series(tmp_path, SPECS[name])
     plan = fastdicom.open_volume(tmp_path, values=values).plan
     monkeypatch.setattr(runs, "PIECE_NBYTES", piece)
+    monkeypatch.setattr(runs, "LONG_PIECE_NBYTES", piece)
     tries = Tries(monkeypatch)
     for index in ((), (slice(1, None),), (slice(None, None, -1),), (slice(None, None, 2),)):
         together, single, counted, expected = both_ways(plan, monkeypatch, index)
@@ -241,6 +246,29 @@ class TestLocalRanges:
     def test_an_unknown_size_and_time_are_not_compared(self, tmp_path: Path) -> None:
         ranges = [self.ranges(tmp_path, 5)[0]._replace(size=-1, mtime_ns=0)]
         assert read_local_ranges(ranges, np.zeros(4, np.uint8))
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+    def test_each_range_with_numbers_of_its_own(self, tmp_path: Path, dtype: Any) -> None:
+        dtype = np.dtype(dtype)
+        ranges = self.ranges(tmp_path, 1 + 3 * dtype.itemsize, 1, 1 + 2 * dtype.itemsize)
+        out = np.zeros(5, dtype)
+        numbers = np.array([[0x3F, 0x20, 3, 250], [1, 0, 0, 9], [0x0F, 0, 2, 1]], dtype)  # mask, sign, slope, intercept
+        assert read_local_ranges(ranges, out, numbers)
+        plain = np.zeros(5, dtype)
+        assert read_local_ranges(ranges, plain)
+        modulus = 1 << 8 * dtype.itemsize
+        expected = [(((int(v) & 0x3F) ^ 0x20) - 0x20) * 3 + 250 for v in plain[:3]]
+        expected += [(int(v) & 0x0F) * 2 + 1 for v in plain[3:]]
+        assert out.tolist() == [value % modulus for value in expected]
+
+    def test_numbers_that_are_not_for_the_ranges_are_refused(self, tmp_path: Path) -> None:
+        ranges = self.ranges(tmp_path, 5, 5)
+        for numbers, count in ((np.zeros((1, 4), np.uint16), 4), (np.zeros((2, 3), np.uint16), 4)):
+            with pytest.raises(ValueError, match="numbers of shape"):
+                read_local_ranges(ranges, np.zeros(count, np.uint16), numbers)
+        odd = self.ranges(tmp_path, 4, 6)
+        with pytest.raises(ValueError, match="numbers of shape"):
+            read_local_ranges(odd, np.zeros(4, np.uint16), np.zeros((2, 4), np.uint16))
 
     def test_a_folder(self, tmp_path: Path) -> None:
         assert not read_local_ranges([LocalRange(str(tmp_path), -1, 0, 0, 4)], np.zeros(4, np.uint8))

@@ -28,7 +28,7 @@ from fastdicom.frames import (
     read_local_ranges,
 )
 from fastdicom.frames.base import BIG_ENDIAN, DEFLATED
-from fastdicom.kernels import rescale
+from fastdicom.kernels import modular_numbers, rescale
 from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.sources import is_url
 from fastdicom.stats import BlockStats
@@ -39,6 +39,8 @@ __all__ = ["is_rescaled", "read_runs"]
 NATIVE = "native"
 PIECE_NBYTES = 1 << 21
 """Pixels that are read and rescaled together: few enough to be in the cache still, enough to be worth two calls."""
+LONG_PIECE_NBYTES = 1 << 24
+"""The same where one compiled call does both, frame by frame: Ctrl-C waits for no more than that."""
 LARGE_FRAME_NBYTES = PIECE_NBYTES // 16
 """Larger frames of one file gain nothing here, and opening it anew for each piece would cost much on a network."""
 
@@ -77,9 +79,11 @@ def read_runs(
     suited = [_is_suited(plan, k) for k in range(len(plan.formats))]
     ranges = [_range_of(plan, record) if suited[record.format] else None for record in records]
     runs = _Runs(plan, stats)
-    for first, stop in _pieces(plan, records, ranges):
+    numbers = [None if one is None else runs.numbers_of(record) for record, one in zip(records, ranges, strict=True)]
+    for first, stop in _pieces(plan, records, ranges, numbers):
         piece = slice(first, stop)
-        done[piece] = runs.produce(records[piece], [one for one in ranges[piece] if one is not None], stack[piece])
+        wanted = [one for one in ranges[piece] if one is not None]
+        done[piece] = runs.produce(records[piece], wanted, stack[piece], numbers[piece])
     return done
 
 
@@ -120,15 +124,22 @@ def _range_of(plan: VolumePlan, record: SliceRecord) -> LocalRange | None:
 
 
 def _pieces(
-    plan: VolumePlan, records: Sequence[SliceRecord], ranges: Sequence[LocalRange | None]
+    plan: VolumePlan,
+    records: Sequence[SliceRecord],
+    ranges: Sequence[LocalRange | None],
+    numbers: Sequence[NDArray[Any] | None],
 ) -> Iterator[tuple[int, int]]:
-    """(first, stop) of neighbours of one format, about PIECE_NBYTES each."""
-    keys = [-1 if one is None else record.format for record, one in zip(records, ranges, strict=True)]
+    """(first, stop) of neighbours of one format and one way, about PIECE_NBYTES or LONG_PIECE_NBYTES each."""
+    keys = [
+        (-1 if one is None else record.format, found is not None)
+        for record, one, found in zip(records, ranges, numbers, strict=True)
+    ]
     start = 0
-    for key, run in groupby(keys):
+    for (number, in_one_call), run in groupby(keys):
         stop = start + len(list(run))
-        if key >= 0:
-            step = max(1, PIECE_NBYTES * 8 // max(1, plan.formats[key].frame_bits))
+        if number >= 0:
+            nbytes = LONG_PIECE_NBYTES if in_one_call else PIECE_NBYTES
+            step = max(1, nbytes * 8 // max(1, plan.formats[number].frame_bits))
             for first in range(start, stop, step):
                 yield first, min(first + step, stop)
         start = stop
@@ -142,23 +153,51 @@ class _Runs:
         self.stats = stats
         self.buffer = np.empty(0, np.uint8)
         self.scratch: dict[np.dtype[Any], NDArray[Any]] = {}
+        self.numbers: dict[tuple[int, float, float], NDArray[Any] | None] = {}
 
-    def produce(self, records: Sequence[SliceRecord], ranges: Sequence[LocalRange], target: NDArray[Any]) -> bool:
-        """Whether all slices of a piece could be made together."""
+    def numbers_of(self, record: SliceRecord) -> NDArray[Any] | None:
+        """What the compiled call that reads a slice rescales it with; None where it cannot, or need not."""
+        key = (record.format, record.slope, record.intercept)
+        if key not in self.numbers:
+            fmt = self.plan.formats[record.format]
+            self.numbers[key] = None
+            if not is_encapsulated(fmt.transfer_syntax_uid) and is_rescaled(self.plan, record):
+                self.numbers[key] = modular_numbers(
+                    fmt.bits_stored, bool(fmt.pixel_representation), *key[1:], fmt.stored_dtype, self.plan.dtype
+                )
+        return self.numbers[key]
+
+    def produce(
+        self,
+        records: Sequence[SliceRecord],
+        ranges: Sequence[LocalRange],
+        target: NDArray[Any],
+        numbers: Sequence[NDArray[Any] | None],
+    ) -> bool:
+        """Whether all slices of a piece could be made together.
+
+        Parameters
+        ----------
+        records, ranges, target
+            Of the slices of one piece.
+        numbers
+            What each is rescaled with as it is read; None for all of them where that comes afterwards.
+        """
         fmt, decoder = self.plan.formats[records[0].format], self.plan.decoders[records[0].format]
         slot = self._slot(fmt, target)
         encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
         nbytes = sum(one.nbytes for one in ranges)
-        data = self._buffer(nbytes) if encapsulated else slot.reshape(-1).view(np.uint8)
+        data = self._buffer(nbytes) if encapsulated else slot.reshape(-1)
+        rescaling = None if any(one is None for one in numbers) else np.array(numbers)
         started = perf_counter_ns()
-        if not read_local_ranges(ranges, data):
+        if not read_local_ranges(ranges, data if rescaling is None else data.view(rescaling.dtype), rescaling):
             return False
         read = perf_counter_ns()
         masked = encapsulated and self._decode(decoder, fmt, records, ranges, data, slot)
         if masked is None:
             return False
         decoded = perf_counter_ns() if encapsulated else read
-        if not _values(self.plan, records, slot, target, masked=masked):
+        if rescaling is None and not _values(self.plan, records, slot, target, masked=masked):
             return False
         files, spent = len({one.path for one in ranges}), decoded - read
         values_ns = perf_counter_ns() - decoded

@@ -1,4 +1,8 @@
-"""Ranges of many local files in one compiled call: no interpreter, and so no waiting for it, between files."""
+"""Ranges of many local files in one compiled call: no interpreter, and so no waiting for it, between files.
+
+Where the values asked for follow from the bytes by arithmetic alone, they are made in the same call, of each range as
+soon as it is read: it is in the cache of the core then, and in the memory of the result already.
+"""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -6,18 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
 from fastdicom._posix import OPEN_FLAGS, close, has_statx, open_, pread, statx
+from fastdicom.kernels import modular_in_place
 
 __all__ = ["LocalRange", "can_read_local_ranges", "read_local_ranges"]
 
 PATH, SIZE, MTIME, OFFSET, NBYTES = 0, 1, 2, 3, 4
 AT_EMPTY_PATH, SIZE_AND_MTIME = 0x1000, 0x240
+NO_NUMBERS = np.empty((0, 4), dtype=np.uint8)
 STATX_SIZE, STATX_SECONDS, STATX_NANOSECONDS, STATX_WORDS = 5, 14, 15, 32
 """Places in struct statx, in words of 8 bytes; linux/stat.h fixes them for every architecture."""
 
@@ -39,14 +45,16 @@ def can_read_local_ranges() -> bool:
     return has_statx()
 
 
-def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[np.uint8]) -> bool:
+def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[Any], numbers: NDArray[Any] | None = None) -> bool:
     """Read ranges, one after the other, into `out`. Neighbours of one file are read through one descriptor.
 
     Parameters
     ----------
     ranges : sequence of LocalRange
         No path holds a zero character.
-    out : uint8 of the bytes of all ranges, C-contiguous
+    out : uint8, uint16, uint32 or uint64 with the bytes of all ranges, 1-D, C-contiguous
+    numbers : (len(ranges), 4) of the dtype of `out`, optional
+        Rescale each range, which then holds whole items, with these (`modular_numbers`).
 
     Returns
     -------
@@ -65,7 +73,11 @@ def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[np.uint8]) -> b
         raise ValueError(f"{len(counts)} ranges do not fill the {out.nbytes} bytes of out")
     requests = np.array([(starts[path], *numbers) for path, *numbers in ranges], dtype=np.int64)
     paths = np.frombuffer(b"".join(names), dtype=np.uint8)
-    return bool(_read_ranges(paths, requests, out, np.zeros(STATX_WORDS, dtype=np.int64)))
+    if numbers is None:
+        out, numbers = out.view(np.uint8), NO_NUMBERS
+    elif numbers.shape != (len(counts), 4) or any(count % out.itemsize for count in counts):
+        raise ValueError(f"numbers of shape {numbers.shape} are not for {len(counts)} ranges of {out.dtype.name}")
+    return bool(_read_ranges(paths, requests, out, np.zeros(STATX_WORDS, dtype=np.int64), numbers))
 
 
 @kernel()
@@ -78,8 +90,14 @@ def _is_unchanged(descriptor, empty_path, size, mtime_ns, facts):
     return mtime_ns in (0, found)
 
 
-@kernel("boolean(const(uint8[::1]), const(int64[:, ::1]), uint8[::1], int64[::1])")
-def _read_ranges(paths, requests, out, facts):
+@kernel(
+    [
+        f"boolean(const(uint8[::1]), const(int64[:, ::1]), uint{n}[::1], int64[::1], const(uint{n}[:, ::1]))"
+        for n in (8, 16, 32, 64)
+    ],
+    warm=2,
+)
+def _read_ranges(paths, requests, out, facts, numbers):
     empty_path = paths.ctypes.data + len(paths) - 1
     descriptor, opened = np.int32(-1), np.int64(-1)
     complete, start = True, np.int64(0)
@@ -103,6 +121,9 @@ def _read_ranges(paths, requests, out, facts):
         if done < nbytes:
             complete = False
             break
+        if len(numbers) > 0:
+            first, count = start // out.itemsize, nbytes // out.itemsize
+            modular_in_place(out[first : first + count], count, np.int64(1), count, numbers[k])
         start += nbytes
     if descriptor >= 0:
         close(descriptor)

@@ -5,6 +5,7 @@ first call: importing this package does not import Numba.
 """
 
 from fastdicom.kernels._layout import row_bands
+from fastdicom.kernels._rescale_loops import modular_in_place
 from fastdicom.kernels.colour import (
     interleave,
     ybr_full_422_to_rgb,
@@ -14,7 +15,7 @@ from fastdicom.kernels.colour import (
 )
 from fastdicom.kernels.masks import fill_padding, padding_mask, unpack_bits
 from fastdicom.kernels.pyramid import downsample, downsampled_shape
-from fastdicom.kernels.rescale import rescale, stored_range
+from fastdicom.kernels.rescale import modular_numbers, rescale, stored_range
 from fastdicom.kernels.tables import (
     apply_lut,
     apply_table,
@@ -38,6 +39,8 @@ __all__ = [
     "interleave",
     "lut_at",
     "lut_to_display",
+    "modular_in_place",
+    "modular_numbers",
     "padding_mask",
     "palette_rgb",
     "rescale",

@@ -15,7 +15,7 @@ from fastdicom.errors import ValuesError
 from fastdicom.kernels import _rescale_loops as loops
 from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_bands, row_shape, same_memory
 
-__all__ = ["rescale", "stored_range"]
+__all__ = ["modular_numbers", "rescale", "stored_range"]
 
 AnyDtype = np.dtype[Any]
 
@@ -102,6 +102,21 @@ def rescale(
         rescale(stored[band], bits_stored, bits_stored - 1, signed, slope, intercept, values)
         misfits += _round_into(values, out[band])
     return misfits
+
+
+def modular_numbers(
+    bits_stored: int, signed: bool, slope: float, intercept: float, source: AnyDtype, target: AnyDtype
+) -> AnyArray | None:
+    """What `modular_in_place` takes to rescale stored values of dtype `source` where they lie, to dtype `target`.
+
+    Returns
+    -------
+    (4,) unsigned integers as wide as both, or None where `rescale` would do it in another way.
+    """
+    if source.kind == "f" or source.itemsize != target.itemsize:
+        return None
+    recipe = _recipe(bits_stored, bits_stored - 1, signed, slope, intercept, source, target)
+    return recipe.numbers[0] if recipe is not None and recipe.walk_in_place is loops.modular_in_place else None
 
 
 class _Recipe(NamedTuple):
