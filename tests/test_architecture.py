@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "fastdicom"
 
 ORDER = (
     # pure
-    "errors", "types", "_quiet", "_numba_sources", "_numba_cache", "_machine_code", "_numba", "_posix",
+    "errors", "types", "_quiet", "_arrays", "_numba_sources", "_numba_cache", "_machine_code", "_numba", "_posix",
     "_memory", "geometry",
     # read
     "sources", "scanner", "headers",

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastdicom
-from fastdicom import GeometryPolicy
+from fastdicom import GeometryPolicy, headers
 from fastdicom.errors import (
     IrregularSpacingError,
     PixelDataError,
@@ -309,6 +310,28 @@ def test_progress_is_told_to_a_callable(tmp_path: Path) -> None:
     )
     assert frames[-1] == (6, 6)
     assert sorted(frames) == sorted(set(frames))
+
+
+@pytest.mark.parametrize("multi_frame", [False, "enhanced"])
+def test_progress_counts_files_whose_headers_have_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multi_frame: Any
+) -> None:
+    """Not those that pydicom must still read."""
+    for number in range(130):
+        write_series(tmp_path / str(number), replace(SPEC, slices=1, rows=2, columns=2, multi_frame=multi_frame))
+    read = Counter[str]()
+    really = headers._read_one
+
+    def read_one(ref: Any) -> Any:
+        read["pydicom"] += 1
+        return really(ref)
+
+    monkeypatch.setattr(headers, "_read_one", read_one)
+    calls: list[tuple[int, int, int]] = []
+    fastdicom.scan(tmp_path, workers=2, progress=lambda done, total: calls.append((done, total, read["pydicom"])))
+    assert calls[-1][:2] == (130, 130)
+    assert read["pydicom"] == (130 if multi_frame else 0)
+    assert all(by_pydicom >= done for done, _, by_pydicom in calls) or not multi_frame
 
 
 def test_a_cache_gives_the_same_catalog_without_opening_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastdicom
 from fastdicom import _machine_code, _numba
+from fastdicom._numba_sources import source_digest
 from fastdicom.testing import SeriesSpec, write_series
 
 pytestmark = pytest.mark.skipif(not _machine_code.may_keep_machine_code(), reason="Linux, 64 bits, nothing for Numba")
@@ -273,6 +277,56 @@ def test_what_a_kernel_has_from_other_files_counts(
     done = python(code, tmp_path, **setting)
     assert (done.stdout, done.stderr) == ({"helpers": "38\n", "deeper": "32\n", "numbers_of": "30\n"}[file], "")
     assert len(kept(tmp_path)) == (2 if keeps == "machine code" else 0)
+
+
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+PAIR, WORD, KERNELS, TIMES, DAY = Pair(1, 2), np.uint8, (_numba.kernel()(abs),), {"a": 1}, np.array(["NaT"], "M8[s]")
+
+
+def closed_over(value: Any) -> Any:
+    def inner(x: Any) -> Any:
+        return x + value
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + PAIR.first,
+        lambda x: x + Number.ONE,
+        lambda x: WORD(x),
+        lambda x: KERNELS[0](x),
+        lambda x: TIMES["a"] + x,
+        lambda x: os.sep,
+        lambda x: closed_over(x),
+        lambda x: DAY[x],
+        lambda x: [WORD(y) for y in x],
+        lambda x, y=PAIR: x,
+        lambda x, *, y=WORD: x,
+        closed_over(1),
+    ],
+)
+def test_constants_that_could_change_unseen_are_refused(function: Any) -> None:
+    with pytest.raises(TypeError, match="stale"):
+        source_digest(function)
+
+
+def test_every_kernel_says_what_it_was_made_from() -> None:
+    for module in pkgutil.walk_packages(fastdicom.__path__, "fastdicom."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    digests = [source_digest(kernel.python) for kernel in _numba._registry if kernel.__module__.startswith("fastdicom")]
+    assert len(digests) > 70
+    assert {len(digest) for digest in digests} == {64}
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.pixels import apply_rescale
 
 import fastdicom
 from fastdicom import _posix, runs
@@ -112,6 +114,35 @@ def test_together_equals_one_by_one_for_any_series(spec: SeriesSpec, data: st.Da
                 continue
             together, single, *_ = both_ways(plan, patch)
             np.testing.assert_array_equal(together, single)
+
+
+@pytest.mark.parametrize("name", ["native", "signed", "8 bits, signed", "32 bits, noise", "whole slopes", "RLE"])
+@pytest.mark.parametrize("dtype", [">i2", ">i4", ">f4", "<i4"])
+def test_voxels_in_any_byte_order_are_pydicoms(tmp_path: Path, name: str, dtype: str) -> None:
+    series = write_series(tmp_path, SPECS[name])
+    datasets = [pydicom.dcmread(path) for path in series.paths if path is not None]
+    expected = np.stack([apply_rescale(dataset.pixel_array, dataset) for dataset in datasets])
+    try:
+        volume = fastdicom.load_volume(tmp_path, dtype=dtype)
+    except ValuesError:
+        assert expected.max() > np.iinfo(np.dtype(dtype).type).max
+        return
+    assert volume.array.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(volume.array, expected)
+    lazy = fastdicom.open_volume(tmp_path, dtype=dtype).array
+    np.testing.assert_array_equal(lazy[1].compute(), expected[1])
+
+
+def test_memory_that_cannot_be_filled_is_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, SPECS["native"])
+    plan = fastdicom.open_volume(tmp_path).plan
+    out = np.empty(plan.shape, plan.dtype)
+    out.flags.writeable = False
+    with pytest.raises(ValuesError, match="not writeable"):
+        read_block(plan, out=out)
+    odd = np.empty(out.nbytes + 1, np.uint8)[1:].view(plan.dtype).reshape(plan.shape)
+    with pytest.raises(ValuesError, match="not aligned"):
+        read_block(plan, out=odd)
 
 
 def test_absent_slices_and_what_must_go_another_way_lie_between_runs(

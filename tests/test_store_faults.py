@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -236,6 +238,35 @@ def test_an_interrupted_repair_does_not_look_complete(
     fastdicom.write_zarr(source, store, **GRID)
     assert status_of(store) == "complete"
     same(store, source)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("scheduler", [None, "synchronous"])
+def test_ctrl_c_waits_for_what_is_being_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, scheduler: Any
+) -> None:
+    """Or a shard of this call lands in the store of the next."""
+    begun, ended = [], []
+    really = shards._put_shard
+
+    def slowly(array: Any, index: Any, place: Any, *rest: Any) -> None:
+        begun.append(place)
+        if len(begun) == 1:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(0.4)
+        really(array, index, place, *rest)
+        ended.append(place)
+
+    monkeypatch.setattr(shards, "_put_shard", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        fastdicom.write_zarr(source, tmp_path / "s.zarr", **GRID | {"workers": workers, "scheduler": scheduler})
+    assert sorted(begun) == sorted(ended)
+    assert 0 < len(begun) < 4
+    assert status_of(tmp_path / "s.zarr") == "writing"
+    monkeypatch.undo()
+    fastdicom.write_zarr(source, tmp_path / "s.zarr", **GRID)
+    same(tmp_path / "s.zarr", source)
 
 
 # Two at once

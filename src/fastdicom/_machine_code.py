@@ -29,10 +29,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastdicom._arrays import address_of
 from fastdicom._numba_cache import OPTIONS, OUTDATED_AFTER_S
 from fastdicom._numba_sources import source_digest
 
-__all__ = ["MachineCode", "address_of", "load_machine_code", "may_keep_machine_code", "save_machine_code"]
+__all__ = ["MachineCode", "load_machine_code", "may_keep_machine_code", "save_machine_code"]
 
 _MAGIC = b"fastdicom machine code 1\n"
 _SUFFIX = ".machine"
@@ -67,13 +68,6 @@ class _Number(NamedTuple):
 
 
 _FLOAT = "float64"
-
-
-def address_of(array: np.ndarray[Any, Any]) -> int:
-    """Where the first element is. ``array.ctypes.data`` says it too, and takes four times as long."""
-    if array.size and array.flags.writeable and array.flags.c_contiguous:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
-    return array.ctypes.data
 
 
 class MachineCode:

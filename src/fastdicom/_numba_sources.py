@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
 
 __all__ = ["source_digest"]
 
-_FROZEN = (bool, int, float, complex, str, bytes, np.generic, type(None))
-"""Globals of these types, and tuples of them, Numba puts into the code as they are at the time."""
-_OWN = __name__.partition(".")[0]
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
+_LIBRARIES = (np, math)
+"""Their versions are those of the environment, and what a kernel takes from them does not change with it."""
 
 
 @cache
@@ -23,7 +24,7 @@ def source_digest(function: FunctionType) -> str:
     """A hash of all that the compiled code of a kernel depends on.
 
     That is the content of its file and of the files of the kernels that it calls, directly or not, and the values of
-    the constants that it has from elsewhere.
+    the constants that they have from elsewhere.
 
     Parameters
     ----------
@@ -33,10 +34,13 @@ def source_digest(function: FunctionType) -> str:
     Returns
     -------
     str
-        64 hexadecimal digits. Constants of a type that is not known here are left out: a kernel should have none.
+        64 hexadecimal digits.
 
     Raises
     ------
+    TypeError
+        It uses something of which this cannot say when it changes. Kernels use NumPy, `math`, kernels, functions of
+        the C library, numbers, texts, plain tuples of these, and arrays.
     OSError
         A file cannot be read: it is frozen or in an archive.
     """
@@ -45,26 +49,25 @@ def source_digest(function: FunctionType) -> str:
     while waiting:
         one = waiting.pop()
         found.update(_file_digest(one.__code__.co_filename))
-        for name, value in _globals_of(one):
+        for name, value in _from_outside(one):
             called = getattr(value, "python", None)
-            if isinstance(called, FunctionType):
-                if called not in seen:
-                    seen.add(called)
-                    waiting.append(called)
-            else:
-                found.update(f"{name}={_text(value)};".encode())
+            if not isinstance(called, FunctionType):
+                found.update(f"{name}={_text(value, f'{one.__qualname__} uses {name}')};".encode())
+            elif called not in seen:
+                seen.add(called)
+                waiting.append(called)
     return found.hexdigest()
 
 
-def _globals_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function has from outside of itself, by name; of modules of this package, what it may take from them."""
-    names = sorted(set(_names(function.__code__)))
-    for name in names:
+def _from_outside(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function has from outside of its own text, by name."""
+    for name in sorted(set(_names(function.__code__))):
         value = function.__globals__.get(name)
-        if isinstance(value, ModuleType) and value.__name__.partition(".")[0] == _OWN:
-            yield from ((f"{name}.{item}", getattr(value, item)) for item in names if hasattr(value, item))
-        elif name in function.__globals__:
+        if name in function.__globals__ and not any(value is library for library in _LIBRARIES):
             yield name, value
+    yield "defaults", (function.__defaults__, *sorted((function.__kwdefaults__ or {}).items()))
+    if function.__closure__:
+        yield "closure", function.__closure__
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -74,14 +77,21 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, _FROZEN):
+def _text(value: Any, where: str) -> str:
+    """The value of a constant; `where` it is, for the message."""
+    if type(value) in _CONSTANTS or isinstance(value, np.generic):
         return repr(value)
-    if isinstance(value, tuple):
-        return f"({','.join(map(_text, value))})"
-    if isinstance(value, np.ndarray):
+    if type(value) is tuple:
+        return f"({','.join(_text(item, where) for item in value)})"
+    if type(value) is np.ndarray and value.dtype.kind in "biufc":
         return f"{value.dtype.str}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
-    return str(getattr(value, "declared", ""))  # a function of the C library
+    declared = getattr(value, "declared", None)  # a function of the C library
+    if type(declared) is tuple:
+        return _text(declared, where)
+    raise TypeError(
+        f"{where}, a {type(value).__name__}: nothing would tell that code compiled with another one is stale. Use "
+        "kernels, numbers, texts, plain tuples of these, or arrays."
+    )
 
 
 @cache

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from fastdicom.cache import HeaderCache, read_with_cache
 from fastdicom.errors import FastDicomError, PixelDataError, UsageError
 from fastdicom.execution import check_reachable, check_workers, run_tasks
-from fastdicom.headers import HeaderTable, read_headers, walk_headers
+from fastdicom.headers import HeaderTable, needs_pydicom, read_headers, walk_headers
 from fastdicom.headers.problems import pixel_problems
 from fastdicom.progress import ProgressArgument, progress_bar
-from fastdicom.scanner import HANDED_OVER, Walk
+from fastdicom.scanner import Walk
 from fastdicom.series import FoundVolume, find_volumes, spacing_tolerance
 from fastdicom.sources import discover, open_reader
 from fastdicom.types import FileRef, GeometryPolicy, Skipped
@@ -366,10 +366,13 @@ def _read_all(files: Sequence[FileRef], *, scheduler: Any, workers: int, progres
         if scheduler is not None or not 1 < len(batches) <= workers:
             return HeaderTable.concatenate(run(read_headers, batches, on_result=lambda k: advance(sizes[k])))
         # Few files: threads share the walk, and one table costs a third of what several cost and their joining.
-        walks = run(walk_headers, batches, on_result=lambda k: advance(sizes[k]))
-        if not any((walk.status == HANDED_OVER).any() for walk in walks):
-            return read_headers(files, walk=Walk.joined(walks))
-        return HeaderTable.concatenate(run(_read_walked, list(zip(batches, walks, strict=True))))
+        walks = run(walk_headers, batches)
+        if not any(map(needs_pydicom, walks)):
+            table = read_headers(files, walk=Walk.joined(walks))
+            advance(len(files))
+            return table
+        walked = list(zip(batches, walks, strict=True))
+        return HeaderTable.concatenate(run(_read_walked, walked, on_result=lambda k: advance(sizes[k])))
 
 
 def _read_walked(walked: tuple[Sequence[FileRef], Walk]) -> HeaderTable:

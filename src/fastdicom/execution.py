@@ -7,6 +7,7 @@ threads without it.
 
 from __future__ import annotations
 
+import _thread
 import operator
 import os
 from collections import deque
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 
 from fastdicom.errors import UsageError, WorkerError
@@ -153,35 +153,41 @@ def run_in_threads(
         try:
             results[index] = function(items[index])
         except BaseException as error:  # the caller raises it
-            waiting.clear()
             failed.append(error)
+            waiting.clear()
         ended.put(index)
         return True
 
-    def run_all() -> None:
-        while run_next():
-            pass
+    def help_with(lock: Any) -> None:
+        with lock:
+            while run_next():
+                pass
 
-    helpers = [Thread(target=run_all, name=f"fastdicom_{number}") for number in range(1, workers)]
-    started = []
+    locks = [_thread.allocate_lock() for _ in range(1, workers)]
     try:
-        for helper in helpers:
-            helper.start()
-            started.append(helper)
+        for lock in locks:
+            try:
+                # Not Thread, whose start() waits for a condition: Ctrl-C in there breaks it.
+                _thread.start_new_thread(help_with, (lock,))
+            except RuntimeError:  # the system has no more threads: those that there are do it
+                break
         for _ in items:
             if ended.empty():
-                run_next()  # where nothing is left to begin, what others have begun ends
-            index = ended.get()
+                run_next()
+            index = ended.get()  # of the caller's own task, or, where no task was left to begin, of another's
             if failed:
+                failed.sort(key=lambda error: isinstance(error, Exception))  # Ctrl-C before what went wrong beside it
                 raise failed.pop(0)
             if on_result is not None:
                 on_result(index)
         return results
     finally:
-        # After an error or Ctrl-C nothing that has not begun is begun any more.
+        # After an error or Ctrl-C nothing that has not begun is begun any more, and what has begun ends: a thread holds
+        # its lock from before it begins a task, so one that does not hold it yet finds none.
         waiting.clear()
-        for helper in started:
-            helper.join()
+        for lock in locks:
+            with lock:
+                pass
         failed.clear()  # an error refers to this frame, and this frame to it
 
 

@@ -2,8 +2,8 @@
 
 What `read_block` does with one slice takes six calls that give the interpreter lock away and wait for it again behind
 the other workers: that wait, not the work, limited how far two threads came. Here the files of several slices are read
-in one compiled call, and their values rescaled in one. Anything unusual is left to the other way: it finds out what it
-is, and says so.
+in one compiled call, and their values rescaled in one, or in the same where nothing has to be decoded. Anything unusual
+is left to the other way: it finds out what it is, and says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NATIVE = "native"
 PIECE_NBYTES = 1 << 21
 """Pixels that are read and rescaled together: few enough to be in the cache still, enough to be worth two calls."""
 LONG_PIECE_NBYTES = 1 << 24
-"""The same where one compiled call does both, frame by frame: Ctrl-C waits for no more than that."""
+"""The same where one compiled call does both, frame by frame. Ctrl-C waits for its end."""
 LARGE_FRAME_NBYTES = PIECE_NBYTES // 16
 """Larger frames of one file gain nothing here, and opening it anew for each piece would cost much on a network."""
 
@@ -199,10 +199,9 @@ class _Runs:
         decoded = perf_counter_ns() if encapsulated else read
         if rescaling is None and not _values(self.plan, records, slot, target, masked=masked):
             return False
-        files, spent = len({one.path for one in ranges}), decoded - read
-        values_ns = perf_counter_ns() - decoded
-        self.stats.add(BlockStats(len(records), files, nbytes, 0, read - started, spent, values_ns))
-        self.stats.count_decoder(decoder, spent, len(records))
+        files, decode_ns, values_ns = len({one.path for one in ranges}), decoded - read, perf_counter_ns() - decoded
+        self.stats.add(BlockStats(len(records), files, nbytes, 0, read - started, decode_ns, values_ns))
+        self.stats.count_decoder(decoder, decode_ns, len(records))
         return True
 
     def _slot(self, fmt: PixelFormat, target: NDArray[Any]) -> NDArray[Any]:

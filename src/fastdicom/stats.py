@@ -9,7 +9,10 @@ __all__ = ["BlockStats"]
 
 @dataclass
 class BlockStats:
-    """Time and bytes of each stage, summed over the frames of a block; nanoseconds."""
+    """Time and bytes of each stage, summed over the frames of a block; nanoseconds.
+
+    Where one compiled call reads and rescales (`fastdicom.runs`), its time is that of reading.
+    """
 
     frames: int = 0
     files_opened: int = 0

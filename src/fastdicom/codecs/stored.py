@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._arrays import same_memory
 from fastdicom.codecs.colour import needs_rgb, ybr_full_to_rgb_inplace
 from fastdicom.codecs.streams import JPEGLS_SYNTAXES, StreamError, StreamHeader
 from fastdicom.types import PixelFormat
@@ -106,7 +107,6 @@ def _to_dtype(raw: NDArray[Any], dtype: np.dtype[Any], out: NDArray[Any] | None)
             raise StreamError(f"its values {low} to {high} do not fit {dtype.name}, which Bits Allocated asks for")
     if out is None:
         return raw if raw.dtype == dtype else raw.astype(dtype)
-    same_memory = raw.__array_interface__["data"][0] == out.__array_interface__["data"][0]
-    if not (same_memory and raw.dtype == out.dtype and raw.strides == out.strides):
+    if raw.dtype != out.dtype or not same_memory(raw, out):
         np.copyto(out, raw, casting="unsafe")
     return out

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._arrays import address_of
 from fastdicom.codecs import lossless_jpeg, rle
 from fastdicom.types import PixelFormat
 
@@ -46,8 +47,8 @@ def decode_together(
 
 def _spans_in(buffer: NDArray[np.uint8], streams: Sequence[memoryview]) -> NDArray[np.int64] | None:
     """(len(streams), 2) start and end of each stream in `buffer`; None where one is not a part of it."""
-    base = buffer.__array_interface__["data"][0]
-    starts = [np.frombuffer(stream, np.uint8).__array_interface__["data"][0] - base for stream in streams]
+    base = address_of(buffer)
+    starts = [address_of(np.frombuffer(stream, np.uint8)) - base for stream in streams]
     spans = np.array([(start, start + len(stream)) for start, stream in zip(starts, streams, strict=True)], np.int64)
     spans = spans.reshape(-1, 2)
     return spans if bool((spans[:, 0] >= 0).all() and (spans[:, 1] <= len(buffer)).all()) else None

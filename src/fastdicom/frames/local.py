@@ -71,7 +71,7 @@ def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[Any], numbers: 
     counts = [one.nbytes for one in ranges]
     if not counts or min(counts) < 0 or sum(counts) != out.nbytes:
         raise ValueError(f"{len(counts)} ranges do not fill the {out.nbytes} bytes of out")
-    requests = np.array([(starts[path], *numbers) for path, *numbers in ranges], dtype=np.int64)
+    requests = np.array([(starts[path], *facts) for path, *facts in ranges], dtype=np.int64)
     paths = np.frombuffer(b"".join(names), dtype=np.uint8)
     if numbers is None:
         out, numbers = out.view(np.uint8), NO_NUMBERS

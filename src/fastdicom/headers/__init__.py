@@ -39,6 +39,7 @@ __all__ = [
     "READER_WALK",
     "Column",
     "HeaderTable",
+    "needs_pydicom",
     "read_headers",
     "walk_headers",
 ]
@@ -71,7 +72,7 @@ def read_headers(files: Sequence[FileRef], *, compiled: bool = True, walk: Walk 
     for row in np.flatnonzero(walk.status == NO_PIXELS).tolist():
         skipped[row] = _without_pixels(files[row], _values_of_walk(walk, row))
     slow: dict[int, FileHeader] = {}
-    for row in np.flatnonzero((walk.status != NO_PIXELS) & (frames == 0)).tolist():
+    for row in np.flatnonzero(_left_to_pydicom(walk, frames)).tolist():
         header = _read_one(files[row])
         if isinstance(header, FileHeader):
             slow[row] = header
@@ -90,6 +91,16 @@ def read_headers(files: Sequence[FileRef], *, compiled: bool = True, walk: Walk 
         table = table.take(np.argsort(file_of_row, kind="stable"))
     table.skipped = [skipped[row] for row in sorted(skipped)]
     return apply_vendor_rules(table)
+
+
+def needs_pydicom(walk: Walk) -> bool:
+    """Whether `read_headers` would read some of these files once more: what one thread then does should be shared."""
+    return bool(_left_to_pydicom(walk, frames_of_walk(walk)).any())
+
+
+def _left_to_pydicom(walk: Walk, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
+    left: NDArray[np.bool_] = (walk.status != NO_PIXELS) & (frames == 0)
+    return left
 
 
 def _table_of_walk(

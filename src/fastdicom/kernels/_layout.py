@@ -9,8 +9,6 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from fastdicom._machine_code import address_of
-
 AnyArray = NDArray[Any]
 
 _FLAT_LIMIT = 1 << 30
@@ -70,12 +68,3 @@ def readable(array: AnyArray, shape: tuple[int, int]) -> Rows:
         array = array.astype(array.dtype.newbyteorder("="))
     found = as_rows(array, shape)
     return found if found is not None else Rows(np.ascontiguousarray(array).reshape(-1), shape[1])
-
-
-def same_memory(source: AnyArray, target: AnyArray) -> bool:
-    """The two views start at one address with equal strides and item sizes: the operation is in place."""
-    return (
-        source.itemsize == target.itemsize
-        and source.strides == target.strides
-        and address_of(source) == address_of(target)
-    )

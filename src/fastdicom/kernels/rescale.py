@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastdicom._arrays import same_memory
 from fastdicom._numba import Kernel
 from fastdicom.errors import ValuesError
 from fastdicom.kernels import _rescale_loops as loops
-from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_bands, row_shape, same_memory
+from fastdicom.kernels._layout import BITS, AnyArray, as_rows, readable, row_bands, row_shape
 
 __all__ = ["modular_numbers", "rescale", "stored_range"]
 
@@ -90,6 +91,9 @@ def rescale(
         in_place = False
     if recipe is not None:
         return _run(recipe, stored, out, in_place)
+    if out.dtype.kind != "f" and float(slope).is_integer() and float(intercept).is_integer():
+        numbers = (bits_stored, signed, int(slope), int(intercept))
+        return sum(_exactly(stored[band], *numbers, out[band]) for band in row_bands(out.shape))
     if stored.itemsize == 8 and not signed:
         mask = np.uint64((1 << bits_stored) - 1)
         return sum(
@@ -113,7 +117,7 @@ def modular_numbers(
     -------
     (4,) unsigned integers as wide as both, or None where `rescale` would do it in another way.
     """
-    if source.kind == "f" or source.itemsize != target.itemsize:
+    if source.kind == "f" or source.itemsize != target.itemsize or not (source.isnative and target.isnative):
         return None
     recipe = _recipe(bits_stored, bits_stored - 1, signed, slope, intercept, source, target)
     return recipe.numbers[0] if recipe is not None and recipe.walk_in_place is loops.modular_in_place else None
@@ -200,12 +204,19 @@ def _limits(dtype: AnyDtype) -> tuple[int, int]:
     return int(limits.min), int(limits.max)
 
 
+def _exactly(stored: AnyArray, bits_stored: int, signed: bool, slope: int, intercept: int, out: AnyArray) -> int:
+    """Integers that need more than 64 bits on their way: so rare that Python computes them."""
+    unused = 8 * stored.itemsize - bits_stored
+    values = stored.view(f"{'i' if signed else 'u'}{stored.itemsize}") << unused >> unused
+    exact = values.astype(object) * slope + intercept
+    low, high = _limits(out.dtype)
+    fitted = np.minimum(np.maximum(exact, low), high)
+    out[...] = fitted
+    return int(np.count_nonzero(fitted != exact))
+
+
 def _from_uint64(stored: AnyArray, slope: float, intercept: float, out: AnyArray) -> int:
     """Unsigned 64 bit values, which no signed arithmetic holds."""
-    if out.dtype.kind != "f" and slope == 1 and intercept == 0:
-        high = _limits(out.dtype)[1]
-        np.copyto(out, np.minimum(stored, np.uint64(high)), casting="unsafe")
-        return int(np.count_nonzero(stored > np.uint64(high)))
     values = stored.astype(np.float64) * slope + intercept
     if out.dtype.kind == "f":
         out[...] = values

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from numpy.typing import NDArray
@@ -67,6 +69,16 @@ def put_shard(array: Any, index: tuple[slice, ...], place: Place, block: NDArray
     PlanMismatchError
         Another write replaced the store in the meantime.
     """
+    if threading.get_ident() != threading.main_thread().ident:
+        _put_shard(array, index, place, block, fingerprint)
+        return
+    # Ctrl-C reaches the main thread, where zarr would stop waiting, and the shard would be written by somebody for whom
+    # nobody looks afterwards whose store it went to. Here it is waited for.
+    with ThreadPoolExecutor(1, thread_name_prefix="fastdicom") as pool:
+        pool.submit(_put_shard, array, index, place, block, fingerprint).result()
+
+
+def _put_shard(array: Any, index: tuple[slice, ...], place: Place, block: NDArray[Any], fingerprint: str) -> None:
     from zarr.core.sync import sync
 
     check_ours(array, fingerprint)
