@@ -332,6 +332,7 @@ def test_progress_counts_files_whose_headers_have_been_read(
     assert calls[-1][:2] == (130, 130)
     assert read["pydicom"] == (130 if multi_frame else 0)
     assert all(by_pydicom >= done for done, _, by_pydicom in calls) or not multi_frame
+    assert len(calls) == (2 if multi_frame else 1), "what pydicom reads is shared by the threads"
 
 
 def test_a_cache_gives_the_same_catalog_without_opening_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
