@@ -262,7 +262,6 @@ def test_ctrl_c_waits_for_what_is_being_written(
     with pytest.raises(KeyboardInterrupt):
         fastdicom.write_zarr(source, tmp_path / "s.zarr", **GRID | {"workers": workers, "scheduler": scheduler})
     assert sorted(begun) == sorted(ended)
-    assert 0 < len(begun) < 4
     assert status_of(tmp_path / "s.zarr") == "writing"
     monkeypatch.undo()
     fastdicom.write_zarr(source, tmp_path / "s.zarr", **GRID)

@@ -87,12 +87,14 @@ def read_block(
         raise ValuesError(
             f"out must be a {plan.dtype.name} array of shape {region.shape}; it is {out.dtype.name} of {out.shape}."
         )
-    if out is not None and not (out.flags.writeable and out.flags.aligned):
-        what = "aligned" if out.flags.writeable else "writeable"
-        raise ValuesError(f"out is not {what} (out.flags.{what} is False). Pass an array that is.")
-    block = np.empty(region.shape, dtype=plan.dtype) if out is None else out
+    if out is not None and not out.flags.writeable:
+        raise ValuesError("out cannot be written to (out.flags.writeable is False). Pass an array that can.")
+    block = out if out is not None and out.flags.aligned else np.empty(region.shape, dtype=plan.dtype)
     _Worker(plan, region, BlockStats() if stats is None else stats, failures).run(_slices_of(block, region))
-    return block
+    if out is None or out is block:
+        return block
+    out[...] = block  # compiled code writes whole items only
+    return out
 
 
 def _slices_of(block: NDArray[Any], region: Region) -> Targets:
