@@ -106,6 +106,13 @@ _SLICE_COLUMNS = (
 )  # fmt: skip
 
 
+def _as_text(values: NDArray[Any]) -> NDArray[Any]:
+    try:
+        return values.astype(np.str_)
+    except UnicodeDecodeError:  # not ASCII, which these columns must be (PS3.5 6.2)
+        return np.char.decode(values, "ascii", "replace")
+
+
 def slice_columns(entry: CatalogEntry, plan: VolumePlan) -> dict[str, NDArray[Any]]:
     """Per-slice header columns in the shape of the dimensions before y, and ``valid``.
 
@@ -117,7 +124,7 @@ def slice_columns(entry: CatalogEntry, plan: VolumePlan) -> dict[str, NDArray[An
     for name in _SLICE_COLUMNS:
         values = entry.headers[name]
         if values.dtype.kind == "S":
-            values = np.char.decode(values, "ascii", "replace") if values.size else values.astype("U1")
+            values = _as_text(values)
             absent: Any = ""
         else:
             absent = np.nan if values.dtype.kind == "f" else INT_MISSING
