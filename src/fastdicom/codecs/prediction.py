@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastdicom._numba import kernel
 
 __all__ = ["predicted"]
 
 
 @kernel()
-def predicted(left, above, corner, predictor):  # type: ignore[no-untyped-def]
+def predicted(left: Any, above: Any, corner: Any, predictor: Any) -> Any:
     """What predictor 1 to 7 makes of the samples on the left, above and between them, as int64; not in the first row
     and column."""
     if predictor == 1:

@@ -72,8 +72,8 @@ def put_shard(array: Any, index: tuple[slice, ...], place: Place, block: NDArray
     if threading.get_ident() != threading.main_thread().ident:
         _put_shard(array, index, place, block, fingerprint)
         return
-    # Ctrl-C reaches the main thread, where zarr would stop waiting, and the shard would be written by somebody for whom
-    # nobody looks afterwards whose store it went to. Here it is waited for.
+    # Ctrl-C reaches the main thread: zarr would stop waiting for its write there, but not writing, and the second check
+    # would never be made. Leaving this block waits for both.
     with ThreadPoolExecutor(1, thread_name_prefix="fastdicom") as pool:
         pool.submit(_put_shard, array, index, place, block, fingerprint).result()
 
