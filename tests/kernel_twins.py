@@ -38,6 +38,17 @@ def rescale_fast(stored: AnyArray, bits_stored: int, slope: int, intercept: int,
     np.add(out, out.dtype.type(intercept), out=out)
 
 
+def rescale_clipped(stored: AnyArray, bits_stored: int, slope: int, intercept: int, out: AnyArray) -> int:
+    """Signed values from bit 0, whose results fit 64 bits but perhaps not `out`."""
+    unused = 8 * stored.itemsize - bits_stored
+    values = (stored << unused).view(f"i{stored.itemsize}") >> unused
+    results = values.astype(np.int32 if out.itemsize < 4 else np.int64) * slope + intercept
+    limits = np.iinfo(out.dtype)
+    fitted = np.clip(results, limits.min, limits.max)
+    np.copyto(out, fitted, casting="unsafe")
+    return int(np.count_nonzero(fitted != results))
+
+
 def rescale_float(values: AnyArray, slope: float, intercept: float, out: AnyArray) -> None:
     np.copyto(out, values.astype(np.float64) * slope + intercept, casting="unsafe")
 
@@ -57,6 +68,11 @@ def window_linear(values: AnyArray, center: float, width: float, out: NDArray[np
     np.copyto(out, np.rint(np.clip(y, 0.0, 255.0)), casting="unsafe")
 
 
+def window_linear_exact(values: AnyArray, center: float, width: float, out: NDArray[np.uint8]) -> None:
+    y = ((values.astype(np.float64) - center) / width + 0.5) * 255.0
+    np.copyto(out, np.rint(np.clip(y, 0.0, 255.0)), casting="unsafe")
+
+
 def window_sigmoid(values: AnyArray, center: float, width: float, out: NDArray[np.uint8]) -> None:
     with np.errstate(over="ignore"):
         y = 255.0 / (1.0 + np.exp(-4.0 * (values.astype(np.float64) - center) / width))
@@ -65,15 +81,6 @@ def window_sigmoid(values: AnyArray, center: float, width: float, out: NDArray[n
 
 def histogram(values: AnyArray) -> AnyArray:
     return np.bincount(values.reshape(-1), minlength=1 << (8 * values.itemsize))
-
-
-def ybr_full_to_rgb(ybr: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    y, cb, cr = (ybr[..., i].astype(np.float64) - (0, 128, 128)[i] for i in range(3))
-    red = y + 1.402 * cr
-    green = y - (0.114 * 1.772 * cb + 0.299 * 1.402 * cr) / 0.587
-    blue = y + 1.772 * cb
-    # 1e-9: exact halves that binary fractions miss from below
-    np.copyto(out, np.clip(np.floor(np.stack([red, green, blue], axis=-1) + 0.5 + 1e-9), 0, 255), casting="unsafe")
 
 
 def expand_422(data: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:

@@ -1,0 +1,16 @@
+"""What the benchmarks compare does the same: times of two ways that disagree would mean nothing."""
+
+from __future__ import annotations
+
+import runpy
+
+import pytest
+from conftest import REPOSITORY
+
+_KERNELS = runpy.run_path(str(REPOSITORY / "benchmarks" / "bench_kernels.py"))
+
+
+@pytest.mark.parametrize("shape", [(1, 46, 34), (4, 64, 70)], ids=["slice", "block"])
+@pytest.mark.parametrize("make", _KERNELS["CASES"], ids=lambda make: make.__name__)
+def test_kernel_and_twin_agree(make, shape) -> None:  # type: ignore[no-untyped-def]
+    _KERNELS["check"](make(shape))
