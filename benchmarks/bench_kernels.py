@@ -17,9 +17,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import kernel_twins as twins
 from pydicom.pixels.processing import convert_color_space
 
+import kernel_twins as twins
 from fastdicom import kernels
 
 SHAPES = {"slice": (1, 512, 512), "block": (64, 512, 512)}

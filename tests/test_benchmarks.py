@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 
 import pytest
+
 from conftest import REPOSITORY
 
 _KERNELS = runpy.run_path(str(REPOSITORY / "benchmarks" / "bench_kernels.py"))

@@ -249,7 +249,8 @@ def load_array(
     check_reachable((planned.locator for planned in plan.files), scheduler)
     by_others = _in_processes(plan, scheduler, workers)
     blocks = z_blocks(plan, workers, 0) if by_others else z_blocks(plan, workers)
-    frames = [int(np.prod(plan.valid[index].shape)) for index in blocks]
+    valid = plan.valid
+    frames = [valid[index].size for index in blocks]
     with progress_bar(progress, "load", sum(frames), "frames") as advance:
         if by_others:
             _memory.release()

@@ -20,6 +20,7 @@ DEFAULT_CHUNK_BYTES = 32 * 2**20
 """Bytes of a lazy chunk: large enough that Dask's half millisecond a task is nothing, small enough for many at once."""
 
 LEAST_BLOCK_BYTES = 128 * 2**10
+FULL_BLOCK_BYTES = 16 * 2**20
 
 SAMPLE_NBYTES = 16 * 2**20
 """Slices for window="auto" that are read once; larger ones are read again where they are needed again."""
@@ -87,12 +88,13 @@ def z_blocks(plan: VolumePlan, workers: int, least_nbytes: int = LEAST_BLOCK_BYT
     """Split the slices of a plan into blocks of neighbours: several for each worker, the last ones ever smaller.
 
     So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block
-    of less than 128 KiB would cost threads more than what is in it.
+    of less than 128 KiB would cost threads more than what is in it. There are eight for each worker, or four where
+    those are small: each costs about as much as a third of a frame.
     """
     left = max(1, int(np.prod(plan.outer_shape)))
     frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
     least = max(1, -(-least_nbytes // max(1, frame)))
-    depth = max(least, -(-left // (8 * workers)))
+    depth = max(least, -(-left // (8 * workers)), min(-(-left // (4 * workers)), FULL_BLOCK_BYTES // max(1, frame)))
     blocks: list[tuple[Any, ...]] = []
     for before in np.ndindex(*plan.outer_shape[:-1]):
         start = 0

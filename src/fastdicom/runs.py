@@ -9,6 +9,7 @@ is left to the other way: it finds out what it is, and says so.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from time import perf_counter_ns
@@ -17,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import decode_frame, decode_together, is_plain, mask_unused_bits_inplace, unused_bits
-from fastdicom.errors import FastDicomError
+from fastdicom.codecs import decode_frames, decode_together, is_plain, mask_unused_bits_inplace, unused_bits
 from fastdicom.frames import (
     LocalRange,
     can_read_local_ranges,
@@ -38,9 +38,13 @@ __all__ = ["is_rescaled", "read_runs"]
 
 NATIVE = "native"
 PIECE_NBYTES = 1 << 21
-"""Pixels that are read and rescaled together: few enough to be in the cache still, enough to be worth two calls."""
+"""Pixels of a piece that go elsewhere than the values: into memory of the worker."""
 LONG_PIECE_NBYTES = 1 << 24
-"""The same where one compiled call does both, frame by frame. Ctrl-C waits for its end."""
+"""Pixels of a piece that go where the values go. Ctrl-C waits for the end of a compiled call."""
+STREAMS_NBYTES = 3 << 20
+"""Code streams of a piece: enough frames that what runs between two pieces does not count, little for each worker."""
+KEPT_NBYTES = 2 * (PIECE_NBYTES + STREAMS_NBYTES)
+"""Memory that a thread keeps for its next block. What a single large frame needed is not kept."""
 LARGE_FRAME_NBYTES = PIECE_NBYTES // 16
 """Larger frames of one file gain nothing here, and opening it anew for each piece would cost much on a network."""
 
@@ -78,12 +82,15 @@ def read_runs(
         return done
     suited = [_is_suited(plan, k) for k in range(len(plan.formats))]
     ranges = [_range_of(plan, record) if suited[record.format] else None for record in records]
-    runs = _Runs(plan, stats)
+    memory: _Memory = _spare.__dict__.pop("memory", None) or _Memory()
+    runs = _Runs(plan, stats, memory)
     numbers = [None if one is None else runs.numbers_of(record) for record, one in zip(records, ranges, strict=True)]
     for first, stop in _pieces(plan, records, ranges, numbers):
         piece = slice(first, stop)
         wanted = [one for one in ranges[piece] if one is not None]
         done[piece] = runs.produce(records[piece], wanted, stack[piece], numbers[piece])
+    if memory.nbytes <= KEPT_NBYTES:
+        _spare.memory = memory
     return done
 
 
@@ -129,7 +136,7 @@ def _pieces(
     ranges: Sequence[LocalRange | None],
     numbers: Sequence[NDArray[Any] | None],
 ) -> Iterator[tuple[int, int]]:
-    """(first, stop) of neighbours of one format and one way, about PIECE_NBYTES or LONG_PIECE_NBYTES each."""
+    """(first, stop) of neighbours of one format and one way."""
     keys = [
         (-1 if one is None else record.format, found is not None)
         for record, one, found in zip(records, ranges, numbers, strict=True)
@@ -138,21 +145,60 @@ def _pieces(
     for (number, in_one_call), run in groupby(keys):
         stop = start + len(list(run))
         if number >= 0:
-            nbytes = LONG_PIECE_NBYTES if in_one_call else PIECE_NBYTES
-            step = max(1, nbytes * 8 // max(1, plan.formats[number].frame_bits))
-            for first in range(start, stop, step):
-                yield first, min(first + step, stop)
+            yield from _within_limits(plan, plan.formats[number], ranges, (start, stop), in_one_call)
         start = stop
 
 
-class _Runs:
-    """Produces the pieces of one block, in memory that it keeps: fresh memory costs as much as the reading."""
+def _within_limits(
+    plan: VolumePlan,
+    fmt: PixelFormat,
+    ranges: Sequence[LocalRange | None],
+    run: tuple[int, int],
+    in_one_call: bool,
+) -> Iterator[tuple[int, int]]:
+    """(first, stop) of the pieces of such neighbours: as long as the limits at the top allow."""
+    encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
+    in_place = (encapsulated or in_one_call) and fmt.stored_dtype.itemsize == plan.dtype.itemsize
+    most = max(1, (LONG_PIECE_NBYTES if in_place else PIECE_NBYTES) * 8 // max(1, fmt.frame_bits))
+    first, nbytes = run[0], 0
+    for place in range(*run):
+        one = ranges[place]
+        more = one.nbytes if encapsulated and one is not None else 0
+        if place > first and (place - first == most or nbytes + more > STREAMS_NBYTES):
+            yield first, place
+            first, nbytes = place, 0
+        nbytes += more
+    yield first, run[1]
 
-    def __init__(self, plan: VolumePlan, stats: BlockStats) -> None:
+
+class _Memory:
+    """Memory for what is between file and output. Fresh memory costs as much as the reading, so it is used again."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, NDArray[np.uint8]] = {}
+
+    def take(self, purpose: str, nbytes: int) -> NDArray[np.uint8]:
+        """(nbytes,) uint8, undefined, until this purpose takes again."""
+        if purpose not in self.arrays or len(self.arrays[purpose]) < nbytes:
+            self.arrays[purpose] = np.empty(nbytes + nbytes // 8, np.uint8)
+        return self.arrays[purpose][:nbytes]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+_spare = threading.local()
+"""A thread's memory, for its next block; absent while it works on one."""
+
+
+class _Runs:
+    """Produces the pieces of one block."""
+
+    def __init__(self, plan: VolumePlan, stats: BlockStats, memory: _Memory) -> None:
         self.plan = plan
         self.stats = stats
-        self.buffer = np.empty(0, np.uint8)
-        self.scratch: dict[np.dtype[Any], NDArray[Any]] = {}
+        self.memory = memory
         self.numbers: dict[tuple[int, float, float], NDArray[Any] | None] = {}
 
     def numbers_of(self, record: SliceRecord) -> NDArray[Any] | None:
@@ -187,13 +233,13 @@ class _Runs:
         slot = self._slot(fmt, target)
         encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
         nbytes = sum(one.nbytes for one in ranges)
-        data = self._buffer(nbytes) if encapsulated else slot.reshape(-1)
+        data = self.memory.take("streams", nbytes) if encapsulated else slot.reshape(-1)
         rescaling = None if any(one is None for one in numbers) else np.array(numbers)
         started = perf_counter_ns()
         if not read_local_ranges(ranges, data if rescaling is None else data.view(rescaling.dtype), rescaling):
             return False
         read = perf_counter_ns()
-        masked = encapsulated and self._decode(decoder, fmt, records, ranges, data, slot)
+        masked = encapsulated and self._decode(decoder, fmt, ranges, data, slot)
         if masked is None:
             return False
         decoded = perf_counter_ns() if encapsulated else read
@@ -209,20 +255,12 @@ class _Runs:
         dtype = fmt.stored_dtype
         if dtype.itemsize == target.dtype.itemsize:
             return target.view(dtype)
-        if dtype not in self.scratch or self.scratch[dtype].size < target.size:
-            self.scratch[dtype] = np.empty(target.size, dtype)
-        return self.scratch[dtype][: target.size].reshape(target.shape)
-
-    def _buffer(self, nbytes: int) -> NDArray[np.uint8]:
-        if len(self.buffer) < nbytes:
-            self.buffer = np.empty(nbytes + nbytes // 8, np.uint8)
-        return self.buffer[:nbytes]
+        return self.memory.take("pixels", target.size * dtype.itemsize).view(dtype).reshape(target.shape)
 
     def _decode(
         self,
         decoder: str,
         fmt: PixelFormat,
-        records: Sequence[SliceRecord],
         ranges: Sequence[LocalRange],
         data: NDArray[np.uint8],
         slot: NDArray[Any],
@@ -238,12 +276,7 @@ class _Runs:
             start += one.nbytes
         if decode_together(decoder, data, streams, fmt, slot):
             return False
-        try:
-            for stream, one, out in zip(streams, ranges, slot, strict=True):
-                decode_frame(decoder, stream, fmt, out, path=one.path, level=self.plan.level)
-        except FastDicomError:
-            return None
-        return True
+        return True if decode_frames(decoder, streams, fmt, slot, level=self.plan.level) else None
 
 
 def _values(

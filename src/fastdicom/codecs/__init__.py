@@ -12,6 +12,7 @@ from fastdicom.codecs.registry import (
     check_stream,
     choose_decoder,
     decode_frame,
+    decode_frames,
     decoders_for,
     get_decoder,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "check_stream",
     "choose_decoder",
     "decode_frame",
+    "decode_frames",
     "decode_native",
     "decode_together",
     "decoders_for",

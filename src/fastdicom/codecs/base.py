@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from fastdicom.codecs.streams import StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["DecodeFunction", "Decoder", "always", "installed"]
+__all__ = ["DecodeEachFunction", "DecodeFunction", "Decoder", "always", "installed"]
 
 DecodeFunction = Callable[[bytes | memoryview, PixelFormat, StreamHeader | None, NDArray[Any] | None], NDArray[Any]]
 """(code stream, format, its header, `out` or None) -> stored values of one frame, in `out` where given.
 
 `out`, where given, has the stored dtype and the shape of the frame; it need not be contiguous. May raise anything.
 """
+
+DecodeEachFunction = Callable[[Sequence[bytes | memoryview], PixelFormat, StreamHeader | None, NDArray[Any]], None]
+"""(code streams with one and the same header, format, header, C-contiguous stack of as many frames to fill)."""
 
 
 def always() -> bool:
@@ -54,5 +57,7 @@ class Decoder:
     extra: str = ""
     """Extra of fastdicom-volume that brings the package; empty for one that is always installed."""
     is_available: Callable[[], bool] = field(default=always, repr=False)
+    decode_each: DecodeEachFunction | None = field(default=None, repr=False)
+    """Several frames at once; None: one by one."""
     checks_end: bool = False
     """It finds by itself that a lossless JPEG is cut or damaged; what others decode is checked afterwards."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,15 @@ from fastdicom.errors import (
 )
 from fastdicom.types import PixelFormat
 
-__all__ = ["available_decoders", "check_stream", "choose_decoder", "decode_frame", "decoders_for", "get_decoder"]
+__all__ = [
+    "available_decoders",
+    "check_stream",
+    "choose_decoder",
+    "decode_frame",
+    "decode_frames",
+    "decoders_for",
+    "get_decoder",
+]
 
 
 # In order of preference: without the GIL and bit-identical first, pydicom last. The order is the policy of "auto".
@@ -215,12 +225,7 @@ def decode_frame(
         )
     try:
         header = _checked_header(data, fmt, level, path, frame)
-        result = decoder.decode(data, fmt, header, out)
-        if result.shape != fmt.frame_shape or result.dtype != fmt.stored_dtype:
-            raise StreamError(f"it decodes to {result.shape} {result.dtype}, not {fmt.frame_shape} {fmt.stored_dtype}")
-        if header is not None and header.kind == "jpeg" and header.lossless and not decoder.checks_end:
-            check_tail(data, header, result)
-        return _within_bits(result, fmt, header)
+        return _checked(decoder.decode(data, fmt, header, out), decoder, [data], fmt, header)
     except FastDicomError:
         raise
     except ImportError as error:
@@ -245,6 +250,77 @@ def decode_frame(
         frame=frame,
         decoder=decoder_name,
     ) from cause
+
+
+def decode_frames(
+    decoder_name: str, streams: Sequence[bytes | memoryview], fmt: PixelFormat, out: NDArray[Any], *, level: int = 0
+) -> bool:
+    """Decode frames of one format, as :func:`decode_frame` does with each.
+
+    Parameters
+    ----------
+    streams : sequence of bytes or memoryview
+        Code streams of the frames.
+    out : (len(streams), rows, columns[, samples]) array of ``fmt.stored_dtype``
+        Where to put them.
+
+    Returns
+    -------
+    bool
+        False where one of them cannot be decoded: `decode_frame` finds out which, and why. `out` is undefined then.
+    """
+    decoder = get_decoder(decoder_name)
+    try:
+        start = 0
+        for header, alike in groupby(_checked_headers(streams, fmt, level)):
+            part = slice(start, start + len(list(alike)))
+            _decode_alike(decoder, streams[part], fmt, header, out[part])
+            start = part.stop
+    except Exception:  # of any kind, as there
+        return False
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # as there
+            raise
+        return False
+    return True
+
+
+def _decode_alike(
+    decoder: Decoder,
+    streams: Sequence[bytes | memoryview],
+    fmt: PixelFormat,
+    header: StreamHeader | None,
+    out: NDArray[Any],
+) -> None:
+    """Decode frames whose code streams have the same header."""
+    if decoder.decode_each is None or not out.flags.c_contiguous:
+        for data, frame in zip(streams, out, strict=True):
+            _checked(decoder.decode(data, fmt, header, frame), decoder, [data], fmt, header)
+        return
+    decoder.decode_each(streams, fmt, header, out)
+    _checked(out, decoder, streams, fmt, header)
+
+
+def _checked(
+    frames: NDArray[Any],
+    decoder: Decoder,
+    streams: Sequence[bytes | memoryview],
+    fmt: PixelFormat,
+    header: StreamHeader | None,
+) -> NDArray[Any]:
+    """What a decoder made of streams with one header, found to be whole frames: one, or a stack of them.
+
+    Raises
+    ------
+    StreamError
+    """
+    shape = fmt.frame_shape if frames.ndim == len(fmt.frame_shape) else (len(streams), *fmt.frame_shape)
+    if frames.shape != shape or frames.dtype != fmt.stored_dtype:
+        raise StreamError(f"it decodes to {frames.shape} {frames.dtype}, not {shape} {fmt.stored_dtype}")
+    if header is not None and header.kind == "jpeg" and header.lossless and not decoder.checks_end:
+        for data, frame in zip(streams, frames.reshape(-1, *fmt.frame_shape), strict=True):
+            check_tail(data, header, frame)
+    return _within_bits(frames, fmt, header)
 
 
 def _picklable(error: BaseException) -> Exception:
@@ -288,19 +364,33 @@ def _checked_header(
     ------
     StreamError, ValuesError
     """
+    return _checked_headers([data], fmt, level, path, frame)[0]
+
+
+def _checked_headers(
+    streams: Sequence[bytes | memoryview], fmt: PixelFormat, level: int, path: str = "", frame: int = 0
+) -> list[StreamHeader | None]:
     nbytes = fmt.decoded_nbytes
+    headers: list[StreamHeader | None] = []
+    last: StreamHeader | None = None
+    checked: StreamHeader | None = None
+    for data in streams:
+        _refuse_bomb(data, fmt, nbytes)
+        header = parse_stream(data, fmt.transfer_syntax_uid)
+        if header is not None and header != last:
+            checked = _at_level(header, level, path, frame) if level else header
+            _check_header(checked, fmt)
+            last = header
+        headers.append(None if header is None else checked)
+    return headers
+
+
+def _refuse_bomb(data: bytes | memoryview, fmt: PixelFormat, nbytes: int) -> None:
     # RLE makes 128 bytes of 2; what the others make of few bytes is an empty image.
     if fmt.transfer_syntax_uid == RLE and nbytes > 64 * len(data) * (8 if fmt.bits_allocated == 1 else 1):
         raise StreamError(f"it has {len(data)} bytes where RLE needs at least a 64th of the {nbytes} of the image")
     if nbytes > BOMB_NBYTES and nbytes > BOMB_RATIO * len(data):
         raise StreamError(f"{nbytes >> 20} MiB of image from {len(data)} bytes are a decompression bomb")
-    header = parse_stream(data, fmt.transfer_syntax_uid)
-    if header is None:
-        return None
-    if level:
-        header = _at_level(header, level, path, frame)
-    _check_header(header, fmt)
-    return header
 
 
 def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> StreamHeader:
@@ -319,25 +409,25 @@ def _at_level(header: StreamHeader, level: int, path: str, frame: int) -> Stream
     return header._replace(rows=rows, columns=columns, skipped=level)
 
 
-def _within_bits(frame: NDArray[Any], fmt: PixelFormat, header: StreamHeader | None) -> NDArray[Any]:
+def _within_bits(frames: NDArray[Any], fmt: PixelFormat, header: StreamHeader | None) -> NDArray[Any]:
     """Refuse values beyond Bits Stored: what follows (rescale, tables) counts on its bits (PS3.3 C.7.6.3.1).
 
     Those of an irreversible transform overshoot a little at edges. They are clipped, as a codec does at its precision.
     """
-    width = 8 * frame.itemsize
-    if header is None or not fmt.bits_stored < min(header.precision, width) or frame.dtype.kind not in "iu":
-        return frame
-    half = 1 << (fmt.bits_stored - 1) if frame.dtype.kind == "i" else 0
-    low, high = int(frame.min()), int(frame.max())
+    width = 8 * frames.itemsize
+    if header is None or not fmt.bits_stored < min(header.precision, width) or frames.dtype.kind not in "iu":
+        return frames
+    half = 1 << (fmt.bits_stored - 1) if frames.dtype.kind == "i" else 0
+    low, high = int(frames.min()), int(frames.max())
     least, most = -half, (1 << fmt.bits_stored) - half - 1
     if low >= least and high <= most:
-        return frame
+        return frames
     beyond = max(least - low, high - most)
     if header.kind not in ("jpeg2000", "jpegxl") or header.lossless or beyond > 1 << max(0, fmt.bits_stored - 4):
         raise StreamError(
             f"its values {low} to {high}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}"
         )
-    return np.clip(frame, least, most, out=frame if frame.flags.writeable else None)
+    return np.clip(frames, least, most, out=frames if frames.flags.writeable else None)
 
 
 def _check_header(header: StreamHeader, fmt: PixelFormat) -> None:

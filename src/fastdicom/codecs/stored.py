@@ -12,7 +12,7 @@ from fastdicom.codecs.colour import needs_rgb, ybr_full_to_rgb_inplace
 from fastdicom.codecs.streams import JPEGLS_SYNTAXES, StreamError, StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["mask_unused_bits_inplace", "to_stored", "unused_bits"]
+__all__ = ["corrected", "mask_unused_bits_inplace", "to_stored", "unused_bits"]
 
 
 def unused_bits(fmt: PixelFormat) -> int:
@@ -61,17 +61,24 @@ def to_stored(
         if raw.size != np.prod(fmt.frame_shape) or raw.shape[:2] != fmt.frame_shape[:2]:
             raise StreamError(f"it decodes to shape {raw.shape} where the file header says {fmt.frame_shape}")
         raw = raw.reshape(fmt.frame_shape)
-    frame = _to_dtype(raw, dtype, out)
-    shift = _shift(fmt, header)
+    return corrected(_to_dtype(raw, dtype, out), fmt, header, is_rgb=is_rgb)
+
+
+def corrected(
+    frames: NDArray[Any], fmt: PixelFormat, header: StreamHeader | None, *, is_rgb: bool = False
+) -> NDArray[Any]:
+    """Samples of `fmt.stored_dtype`, one frame or several, with the sign, bits and colour of stored values.
+
+    In place where `frames` can be written to.
+    """
+    shift, to_rgb = _shift(fmt, header), not is_rgb and needs_rgb(fmt, header)
+    if (shift or to_rgb) and not frames.flags.writeable:
+        frames = frames.copy()
     if shift:
-        if not frame.flags.writeable:
-            frame = frame.copy()
-        mask_unused_bits_inplace(frame, shift)
-    if not is_rgb and needs_rgb(fmt, header):
-        if not frame.flags.writeable:
-            frame = frame.copy()
-        ybr_full_to_rgb_inplace(frame)
-    return frame
+        mask_unused_bits_inplace(frames, shift)
+    if to_rgb:
+        ybr_full_to_rgb_inplace(frames)
+    return frames
 
 
 def _shift(fmt: PixelFormat, header: StreamHeader | None) -> int:

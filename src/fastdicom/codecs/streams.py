@@ -9,6 +9,7 @@ stream that has its end is not: libjpeg only warns of it, and imagecodecs drops 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 __all__ = ["StreamError", "StreamHeader", "parse_stream", "start_of_codestream"]
@@ -137,6 +138,9 @@ def _has_end_marker(data: Buffer, scan: int) -> bool:
 
 # ------------------------------------------------------------------------------------------ JPEG 2000 and HTJ2K
 
+_MAIN_HEADER_NBYTES = 512
+"""A main header without much of a comment is shorter."""
+_TILE_PART = b"\xff\x90"
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 
 
@@ -146,25 +150,45 @@ def start_of_codestream(data: Buffer) -> int:
 
 
 def _parse_jpeg2000(data: Buffer) -> StreamHeader:
-    """ISO 15444-1 A.4 and A.5: SOC and SIZ, then the main header up to the first tile-part."""
+    """ISO 15444-1 A.4 and A.5: the main header, and whether the tile-parts after it are whole."""
     start = start_of_codestream(data)
-    if bytes(data[start : start + 4]) != b"\xff\x4f\xff\x51":
-        raise StreamError(f"it starts with {bytes(data[start : start + 4]).hex(' ')} where JPEG 2000 has ff 4f ff 51")
-    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
-    (components,) = struct.unpack_from(">H", data, start + 40)
+    head = bytes(data[start : start + _MAIN_HEADER_NBYTES])
+    end = head.find(_TILE_PART)
+    header = _known_main_header(head[:end]) if end >= 0 else None
+    if header is None:
+        header, end = _main_header(data[start:])
+    return header if _tile_parts_complete(data, start + end) else header._replace(complete=False)
+
+
+@lru_cache(maxsize=64)
+def _known_main_header(head: bytes) -> StreamHeader | None:
+    """The main header that `head` is, up to the first tile-part, because frames of a series have the same; or None."""
+    try:
+        header, end = _main_header(head + _TILE_PART)
+    except (StreamError, struct.error, IndexError):  # the mark is within a segment; or whoever asks finds out
+        return None
+    return header if end == len(head) else None
+
+
+def _main_header(data: Buffer) -> tuple[StreamHeader, int]:
+    """SOC and SIZ, then the main header up to the first tile-part; and where that begins."""
+    if bytes(data[:4]) != b"\xff\x4f\xff\x51":
+        raise StreamError(f"it starts with {bytes(data[:4]).hex(' ')} where JPEG 2000 has ff 4f ff 51")
+    right, bottom, left, top = struct.unpack_from(">4I", data, 8)
+    (components,) = struct.unpack_from(">H", data, 40)
     if components == 0 or right <= left or bottom <= top:
         raise StreamError("the JPEG 2000 stream describes an empty image")
-    depth, step_x, step_y = data[start + 42], data[start + 43], data[start + 44]
+    depth, step_x, step_y = data[42], data[43], data[44]
     if not step_x or not step_y:
         raise StreamError("the JPEG 2000 stream has a component that is sampled with step 0")
-    position = start + 4 + struct.unpack_from(">H", data, start + 4)[0]
+    position = 4 + struct.unpack_from(">H", data, 4)[0]
     reversible, levels = False, 0
     while data[position] == 0xFF and data[position + 1] != 0x90:
         if data[position + 1] == 0x52:  # COD: the wavelet is the last of its fixed parameters
             reversible = data[position + 13] == 1
             levels = data[position + 9]
         position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-    return StreamHeader(
+    header = StreamHeader(
         kind="jpeg2000",
         rows=-(-bottom // step_y) - -(-top // step_y),
         columns=-(-right // step_x) - -(-left // step_x),
@@ -172,10 +196,10 @@ def _parse_jpeg2000(data: Buffer) -> StreamHeader:
         precision=(depth & 0x7F) + 1,
         signed=bool(depth & 0x80),
         lossless=reversible,
-        complete=_tile_parts_complete(data, position),
         levels=levels,
         at_origin=left == 0 and top == 0,
     )
+    return header, position
 
 
 def _tile_parts_complete(data: Buffer, position: int) -> bool:

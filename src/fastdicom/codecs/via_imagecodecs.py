@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.colour import needs_rgb
 from fastdicom.codecs.dropped import raise_if_dropped, watch
-from fastdicom.codecs.stored import to_stored
+from fastdicom.codecs.stored import corrected, to_stored
 from fastdicom.codecs.streams import (
     HTJ2K_SYNTAXES,
     JPEG2000_SYNTAXES,
@@ -37,78 +38,127 @@ def _slot(out: NDArray[Any] | None, header: StreamHeader | None, *, planar: bool
     return out.view(f"{'i' if header.signed else 'u'}{itemsize}") if out.dtype.itemsize == itemsize else None
 
 
-def _filled(raw: NDArray[Any], slot: NDArray[Any] | None, out: NDArray[Any] | None) -> NDArray[Any]:
-    """What the codec returned; `out` itself where that is what it has filled, so that nobody need compare addresses."""
-    return out if out is not None and raw is slot else raw
+class _Call(NamedTuple):
+    """How a codec is to be called for a frame: its header tells, before anything is decoded."""
+
+    function: Callable[..., NDArray[Any]]
+    """(code stream, out=array or None) -> samples, in the array where it could use it."""
+    is_rgb: bool = False
+    """It converts YBR to RGB."""
+    fills_planes: bool = False
+    """Of several components, whatever it is given."""
+    drops_errors: bool = False
+    """Errors within reach Python's hook only (`dropped`)."""
 
 
-def decode_jpeg8(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+_Choose = Callable[[PixelFormat, StreamHeader | None], _Call]
+
+
+def _decode_one(
+    choose: _Choose, data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None
+) -> NDArray[Any]:
+    call = choose(fmt, header)
+    slot = _slot(out, header, planar=call.fills_planes)
+    (raw,) = _called(call, [data], [slot])
+    # `out` itself where that is what was filled, so that nobody need compare addresses.
+    return to_stored(raw if raw is not slot or out is None else out, fmt, header, out, is_rgb=call.is_rgb)
+
+
+def _decode_each(
+    choose: _Choose,
+    streams: Sequence[bytes | memoryview],
+    fmt: PixelFormat,
+    header: StreamHeader | None,
+    out: NDArray[Any],
+) -> None:
+    call = choose(fmt, header)
+    stack = _slot(out, header, planar=call.fills_planes)
+    slots = [None] * len(streams) if stack is None else list(stack)
+    raws = _called(call, streams, slots)
+    if all(raw is slot for raw, slot in zip(raws, slots, strict=True)):
+        corrected(out, fmt, header, is_rgb=call.is_rgb)
+        return
+    for raw, frame in zip(raws, out, strict=True):
+        to_stored(raw, fmt, header, frame, is_rgb=call.is_rgb)
+
+
+def _called(
+    call: _Call, streams: Sequence[bytes | memoryview], slots: Sequence[NDArray[Any] | None]
+) -> list[NDArray[Any]]:
+    """Nothing but the codec runs between two frames.
+
+    A codec leaves nothing of the interpreter in the caches: what runs in between takes several times as long as it
+    does before and after.
+    """
+    if call.drops_errors:
+        watch("imagecodecs._htj2k")
+    raws = [call.function(data, out=slot) for data, slot in zip(streams, slots, strict=True)]
+    if call.drops_errors:
+        raise_if_dropped()
+    return raws
+
+
+def _jpeg8(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
     import imagecodecs
 
-    options: dict[str, Any] = {}
-    is_rgb = False
-    if header is not None and header.components == 3:
-        # Without these, libjpeg guesses the colour space from markers. YCbCr to RGB in the codec saves a pass.
-        is_rgb = needs_rgb(fmt, header) and not header.lossless and header.precision == 8
-        options = {"colorspace": "YCBCR" if is_rgb else "RGB", "outcolorspace": "RGB"}
-    slot = _slot(out, header)
-    raw = imagecodecs.jpeg8_decode(data, out=slot, **options)
-    return to_stored(_filled(raw, slot, out), fmt, header, out, is_rgb=is_rgb)
+    if header is None or header.components != 3:
+        return _Call(imagecodecs.jpeg8_decode)
+    # Without these, libjpeg guesses the colour space from markers. YCbCr to RGB in the codec saves a pass.
+    is_rgb = needs_rgb(fmt, header) and not header.lossless and header.precision == 8
+    colours: dict[str, Any] = {"colorspace": "YCBCR" if is_rgb else "RGB", "outcolorspace": "RGB"}
+    return _Call(partial(imagecodecs.jpeg8_decode, **colours), is_rgb=is_rgb)
 
 
-def _decode_htj2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+decode_jpeg8 = partial(_decode_one, _jpeg8)
+
+
+def _htj2k(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
     import imagecodecs
 
     if header is None or not header.lossless:
         # Irreversible streams overshoot, and imagecodecs' OpenJPH wraps 256 to 0 where OpenJPEG clips it to 255.
-        return _decode_jpeg2k(data, fmt, header, out)
-    watch("imagecodecs._htj2k")
+        return _jpeg2k(fmt, header)
     # Without a colour transform in the stream it would hand out planes.
-    slot = _slot(out, header)
-    raw = imagecodecs.htj2k_decode(data, planar=False, out=slot)
-    raise_if_dropped()
-    return to_stored(_filled(raw, slot, out), fmt, header, out)
+    return _Call(partial(imagecodecs.htj2k_decode, planar=False), drops_errors=True)
 
 
-def _decode_jpeg2k(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+def _jpeg2k(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
     import imagecodecs
 
     # One thread: the cores belong to the workers, not to the codec.
-    slot = _slot(out, header)
-    raw = imagecodecs.jpeg2k_decode(data, numthreads=1, out=slot)
-    return to_stored(_filled(raw, slot, out), fmt, header, out)
+    return _Call(partial(imagecodecs.jpeg2k_decode, numthreads=1))
 
 
-def _decode_jpegls(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+def _jpegls(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
     import imagecodecs
 
-    planar = header is not None and not header.interleaved  # CharLS fills planes then, whatever is passed
-    slot = _slot(out, header, planar=planar)
-    raw = imagecodecs.jpegls_decode(data, out=slot)
-    return to_stored(_filled(raw, slot, out), fmt, header, out)
+    return _Call(imagecodecs.jpegls_decode, fills_planes=header is not None and not header.interleaved)
 
 
-def _decode_jpegxl(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+def _jpegxl(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
     import imagecodecs
 
-    # The first image only: a code stream may be an animation of any length.
-    raw = imagecodecs.jpegxl_decode(data, 0, numthreads=1)
-    if fmt.pixel_representation and header is not None and header.precision > fmt.bits_stored:
-        # JPEG XL has no sign: a negative sample is its bits, up to Bits Stored or to the precision. Nothing else fits.
-        most, least = 1 << fmt.bits_stored, (1 << header.precision) - (1 << (fmt.bits_stored - 1))
-        if ((raw >= most) & (raw < least)).any():
-            raise StreamError(f"its values, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}")
-    return to_stored(raw, fmt, header, out)
+    def decode(data: Any, out: NDArray[Any] | None) -> NDArray[Any]:
+        # The first image only: a code stream may be an animation of any length.
+        raw = imagecodecs.jpegxl_decode(data, 0, numthreads=1)
+        if fmt.pixel_representation and header is not None and header.precision > fmt.bits_stored:
+            # JPEG XL has no sign: a negative sample is its bits, up to Bits Stored or to the precision. Nothing else
+            # fits.
+            most, least = 1 << fmt.bits_stored, (1 << header.precision) - (1 << (fmt.bits_stored - 1))
+            if ((raw >= most) & (raw < least)).any():
+                raise StreamError(f"its values, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}")
+        return raw
+
+    return _Call(decode)
 
 
-def _simple(function: str) -> Callable[..., NDArray[Any]]:
-    def decode(data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None) -> NDArray[Any]:
+def _simple(function: str) -> _Choose:
+    def choose(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
         import imagecodecs
 
-        # These two fill planes where there are several components.
-        return to_stored(getattr(imagecodecs, function)(data, out=_slot(out, header, planar=True)), fmt, header, out)
+        return _Call(getattr(imagecodecs, function), fills_planes=True)
 
-    return decode
+    return choose
 
 
 def has_codec(codec: str) -> Callable[[], bool]:
@@ -124,12 +174,13 @@ def has_codec(codec: str) -> Callable[[], bool]:
     return check
 
 
-def _decoder(codec: str, syntaxes: frozenset[str], decode: Callable[..., NDArray[Any]], *, into: bool) -> Decoder:
+def _decoder(codec: str, syntaxes: frozenset[str], choose: _Choose, *, into: bool) -> Decoder:
     return Decoder(
         name=f"imagecodecs.{codec.lower()}",
         backend="imagecodecs",
         syntaxes=syntaxes,
-        decode=decode,
+        decode=partial(_decode_one, choose),
+        decode_each=partial(_decode_each, choose),
         releases_gil=True,
         writes_into=into,
         package="imagecodecs",
@@ -138,11 +189,11 @@ def _decoder(codec: str, syntaxes: frozenset[str], decode: Callable[..., NDArray
 
 
 DECODERS = (
-    _decoder("JPEG8", JPEG_SYNTAXES, decode_jpeg8, into=True),
-    _decoder("JPEGLS", JPEGLS_SYNTAXES, _decode_jpegls, into=True),
-    _decoder("HTJ2K", HTJ2K_SYNTAXES, _decode_htj2k, into=True),
-    _decoder("JPEG2K", JPEG2000_SYNTAXES | HTJ2K_SYNTAXES, _decode_jpeg2k, into=True),
-    _decoder("JPEGXL", JPEGXL_SYNTAXES, _decode_jpegxl, into=False),
+    _decoder("JPEG8", JPEG_SYNTAXES, _jpeg8, into=True),
+    _decoder("JPEGLS", JPEGLS_SYNTAXES, _jpegls, into=True),
+    _decoder("HTJ2K", HTJ2K_SYNTAXES, _htj2k, into=True),
+    _decoder("JPEG2K", JPEG2000_SYNTAXES | HTJ2K_SYNTAXES, _jpeg2k, into=True),
+    _decoder("JPEGXL", JPEGXL_SYNTAXES, _jpegxl, into=False),
     _decoder("LJPEG", LOSSLESS_JPEG, _simple("ljpeg_decode"), into=True),
     _decoder("JPEGSOF3", LOSSLESS_JPEG, _simple("jpegsof3_decode"), into=True),
 )
