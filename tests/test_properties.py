@@ -495,7 +495,10 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_no_scheduler_changes_a_scan_a_volume_or_a_store(archive: Path, scheduler: Any, tmp_path: Path) -> None:
+def test_no_scheduler_changes_a_scan_a_volume_or_a_store(
+    archive: Path, scheduler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastdicom.catalog.FEW_BATCHES", 0)  # processes for few files, too
     how = {"scheduler": scheduler, "workers": 2}
     reference = fastdicom.scan(archive, scheduler="synchronous")
     catalog = fastdicom.scan(archive, **how)
