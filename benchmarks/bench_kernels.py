@@ -1,13 +1,18 @@
 """Each compiled kernel against its NumPy twin, on one CT slice and on a block of 64 slices.
 
-pytest benchmarks/bench_kernels.py                        # times, grouped by kernel and shape
-pytest benchmarks/bench_kernels.py --benchmark-disable    # one run each, as a test that both agree
+    pytest benchmarks/bench_kernels.py                        # times, and how often the twin's time each kernel takes
+    pytest benchmarks/bench_kernels.py --benchmark-disable    # one run each, as a test that both agree
+    WITHOUT_NUMBA=1 pytest benchmarks/bench_kernels.py        # the code that was kept, called without Numba
+
+Numba calls compiled code in a microsecond. A process that never imports it, since all it needs was kept by an earlier
+one, needs about ten: little for a block of slices, as much as NumPy takes for half of the work on a single slice.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,9 @@ from pydicom.pixels.processing import convert_color_space
 
 import kernel_twins as twins
 from fastdicom import kernels
+
+if not os.environ.get("WITHOUT_NUMBA"):
+    import numba  # noqa: F401
 
 SHAPES = {"slice": (1, 512, 512), "block": (64, 512, 512)}
 
@@ -316,12 +324,33 @@ def check(case: Case) -> None:
     np.testing.assert_allclose(case.out, expected, rtol=case.tolerance, atol=0)
 
 
+@pytest.fixture(scope="module")
+def medians(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], float]]:
+    """Seconds by group and way; the table is written at the end."""
+    found: dict[tuple[str, str], float] = {}
+    yield found
+    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        print()
+        for group in dict.fromkeys(group for group, _ in found):
+            kernel, twin = found.get((group, "kernel"), 0), found.get((group, "twin"), 0)
+            line = f"{group:36} {kernel * 1e3:9.3f} ms, twin {twin * 1e3:9.3f} ms: {twin / (kernel or 1):6.2f} x"
+            print(line + ("" if twin > kernel else "  SLOWER"))
+
+
 @pytest.mark.parametrize("way", ["kernel", "twin"])
 @pytest.mark.parametrize("size", SHAPES)
 @pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
-def test_kernel(benchmark: Any, make: Callable[[tuple[int, ...]], Case], size: str, way: str) -> None:
+def test_kernel(
+    benchmark: Any,
+    medians: dict[tuple[str, str], float],
+    make: Callable[[tuple[int, ...]], Case],
+    size: str,
+    way: str,
+) -> None:
     case = make(SHAPES[size])
     benchmark.group = f"{make.__name__} {size}"
     check(case)  # compiled, and correct, before the clock starts
     rounds, iterations = (7, 1) if size == "block" else (20, 5)
     benchmark.pedantic(getattr(case, way), (case.out,), rounds=rounds, iterations=iterations, warmup_rounds=1)
+    if benchmark.stats is not None:
+        medians[benchmark.group, way] = benchmark.stats.stats.median

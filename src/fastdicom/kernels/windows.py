@@ -214,10 +214,8 @@ def _histogram(parts: Iterable[AnyArray], padding: tuple[float, float] | None) -
             total += kept.size
             low, high = min(low, float(kept.min())), max(high, float(kept.max()))
     if len(counts):
-        bits = 8 * dtype.itemsize
-        levels = container_values(dtype, bits, bits - 1, dtype.kind == "i")
-        order = np.argsort(levels, kind="stable")
-        levels, counts = levels[order], counts[order]
+        half = len(counts) // 2 if dtype.kind == "i" else 0  # counted by their bits: the negative ones come last
+        levels, counts = np.arange(-half, len(counts) - half), np.roll(counts, half)
         if padding is not None:
             counts[(levels >= padding[0]) & (levels <= padding[1])] = 0
         return levels, counts
