@@ -346,7 +346,7 @@ def test_a_cache_gives_the_same_catalog_without_opening_a_file(tmp_path: Path, m
     def refuse(files: Any) -> None:
         raise AssertionError(f"read again: {files}")
 
-    monkeypatch.setattr("fastdicom.catalog.read_headers", refuse)
+    monkeypatch.setattr("fastdicom.scanning.read_headers", refuse)
     assert fastdicom.scan(tmp_path / "scans", cache=tmp_path / "headers.npz").to_json() == plain
     with pytest.raises(AssertionError, match="read again"):
         fastdicom.scan(tmp_path / "scans", cache=tmp_path / "another.npz")

@@ -18,8 +18,8 @@ import pytest
 import zarr
 
 import fastdicom
-import fastdicom.catalog
 import fastdicom.loading  # before a test replaces what it imports
+import fastdicom.scanning
 from fastdicom.cli import INTERRUPTED, run
 from fastdicom.cli import fastdicom as group
 from fastdicom.cli.messages import as_options, human_bytes
@@ -289,7 +289,7 @@ class TestInterrupted:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(fastdicom.catalog, "scan", interrupt)
+        monkeypatch.setattr(fastdicom.scanning, "scan", interrupt)
         assert run(["scan", "."]) == INTERRUPTED == 130
         assert "Interrupted" in capsys.readouterr().err
 

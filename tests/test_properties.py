@@ -498,7 +498,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def test_no_scheduler_changes_a_scan_a_volume_or_a_store(
     archive: Path, scheduler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastdicom.catalog.FEW_BATCHES", 0)  # processes for few files, too
+    monkeypatch.setattr("fastdicom.scanning.FEW_BATCHES", 0)  # processes for few files, too
     how = {"scheduler": scheduler, "workers": 2}
     reference = fastdicom.scan(archive, scheduler="synchronous")
     catalog = fastdicom.scan(archive, **how)

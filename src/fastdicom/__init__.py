@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fastdicom.catalog import Catalog, CatalogEntry, scan
+    from fastdicom.catalog import Catalog, CatalogEntry
     from fastdicom.loading import load_volume, open_volume
+    from fastdicom.scanning import scan
     from fastdicom.store.writing import WriteReport, write_zarr
     from fastdicom.types import Geometry, GeometryPolicy
     from fastdicom.volume import Volume
@@ -33,7 +34,7 @@ _HOME = {
     "WriteReport": "store.writing",
     "load_volume": "loading",
     "open_volume": "loading",
-    "scan": "catalog",
+    "scan": "scanning",
     "write_zarr": "store.writing",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdicom.catalog import Catalog, CatalogEntry, check_policy, scan
+from fastdicom.catalog import Catalog, CatalogEntry
 from fastdicom.errors import (
     GeometryWarning,
     MixedSeriesError,
@@ -20,6 +20,7 @@ from fastdicom.errors import (
     UsageError,
 )
 from fastdicom.progress import ProgressArgument
+from fastdicom.scanning import check_policy, scan
 from fastdicom.series import find_volumes
 from fastdicom.types import GeometryPolicy, Skipped
 

@@ -78,8 +78,8 @@ def convert(path: str, out: str, as_json: bool, **options: Any) -> int:
 
 
 def _to_zarr(path: str, out: str, as_json: bool, options: dict[str, Any]) -> int:
-    from fastdicom.catalog import scan
     from fastdicom.errors import FastDicomError, UsageError
+    from fastdicom.scanning import scan
     from fastdicom.selection import no_images, select, warn_of_skipped, with_note_of_skipped
     from fastdicom.store.names import store_names
     from fastdicom.store.target import refuse_inside_a_store, target_of

@@ -100,7 +100,7 @@ def _make_files(source: Path, slices: int, size: int) -> None:
 
 
 def _look(source: Path) -> None:
-    from fastdicom.catalog import scan
+    from fastdicom.scanning import scan
 
     scan(source)  # loads the compiled header reader
     catalog, seconds = _timed(lambda: scan(source))

@@ -36,7 +36,7 @@ def scan(path: str, as_json: bool, verbose: bool, cache: str | None, **options: 
       fastdicom scan scans/
       fastdicom scan study.zip --json | jq '.volumes[].shape'
     """
-    from fastdicom.catalog import scan as scan_source
+    from fastdicom.scanning import scan as scan_source
     from fastdicom.selection import no_images
 
     catalog = scan_source(

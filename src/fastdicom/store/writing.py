@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdicom import _memory
 from fastdicom.blocks import Failure, read_block
-from fastdicom.catalog import Catalog, CatalogEntry, scan
+from fastdicom.catalog import Catalog, CatalogEntry
 from fastdicom.errors import (
     FastDicomError,
     InvalidStoreError,
@@ -30,6 +30,7 @@ from fastdicom.execution import check_scheduler, check_workers, run_tasks
 from fastdicom.planner import PlanOptions
 from fastdicom.prepare import make_plan
 from fastdicom.progress import ProgressArgument, progress_bar
+from fastdicom.scanning import scan
 from fastdicom.selection import (
     SeriesArgument,
     entry_of,
