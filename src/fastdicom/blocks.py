@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from time import perf_counter_ns
 from typing import Any
 
@@ -117,25 +118,29 @@ class _Worker:
         self.failures = failures
         self.decoded: tuple[tuple[int, int], NDArray[Any]] | None = None  # last frame that holds several tiles
         self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
-        # The rescale kernel clears the bits above Bits Stored on its way: no pass of its own for that.
-        self.unmasked = [replace(fmt, bits_stored=fmt.bits_allocated) for fmt in plan.formats]
         self.buffer = bytearray()
         self.tables: dict[tuple[Any, ...], Any] = {}
+
+    @cached_property
+    def unmasked(self) -> list[PixelFormat]:
+        """The rescale kernel clears the bits above Bits Stored on its way: no pass of its own for that."""
+        return [replace(fmt, bits_stored=fmt.bits_allocated) for fmt in self.plan.formats]
 
     def run(self, targets: Targets) -> None:
         if len(targets) == 0 or targets[0].size == 0:
             return
         table = self.plan.slices[self.region.slices]
-        order = np.lexsort((table["frame"], table["file"]))  # each file is opened once, its frames in order
-        absent = int(np.searchsorted(table["file"][order], 0))
-        for place in order[:absent]:
-            targets[place][...] = self.plan.fill_value
         # Plain tuples: reading a field of a NumPy record costs as much as a system call.
         records = [SliceRecord._make(record) for record in table.tolist()]
-        present = order[absent:]
+        waiting = np.ones(len(records), dtype=np.bool_)
         if isinstance(targets, np.ndarray) and self.region.whole_frame and len(targets) > 1:
-            done = read_runs(self.plan, records, targets, self.stats)
-            present = present[~done[present]]
+            waiting = ~read_runs(self.plan, records, targets, self.stats)
+            if not waiting.any():
+                return
+        for place in np.flatnonzero(waiting & (table["file"] < 0)).tolist():
+            targets[place][...] = self.plan.fill_value
+        order = np.lexsort((table["frame"], table["file"]))  # each file is opened once, its frames in order
+        present = order[(waiting & (table["file"] >= 0))[order]]
         for file_index, places in _runs(table["file"], present):
             self._one_file(file_index, places, records, targets)
 
