@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codec_samples import MemoryReader
 from fastdicom.errors import PixelDataError
-from fastdicom.frames import index_frames, read_encapsulated, read_only_frame
+from fastdicom.frames import index_frames, only_frame, only_frames, read_encapsulated, read_only_frame
 from fastdicom.types import PixelLocation
 
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -80,3 +82,33 @@ def test_a_frame_that_is_held_stays_as_it_is() -> None:
     held = read_only_frame(MemoryReader(small), PixelLocation(0, -1), scratch)
     found = read_only_frame(MemoryReader(large), PixelLocation(0, -1), scratch)
     assert (bytes(held or b""), bytes(found or b"")) == (b"ab", b"c" * 50)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=40), st.integers(0, 2)), max_size=5), st.data())
+def test_several_files_are_each_of_them(files: list[tuple[bytes, int]], data: st.DataObject) -> None:
+    """Whatever is damaged: nothing is taken from the file after it, and nothing that is refused alone."""
+    bodies = []
+    for content, shape in files:
+        fragments = [content] if shape < 2 else [content, b"more"]
+        body = bytearray(item(bytes(4 * shape)) + b"".join(map(item, fragments)) + DELIMITER + bytes(4 + shape))
+        for _ in range(data.draw(st.integers(0, 2))):
+            body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+        bodies.append(bytes(body[: data.draw(st.sampled_from([None, None, -1, -8, -9, 7]))]))
+    joined = np.frombuffer(b"".join(bodies), np.uint8)
+    spans = only_frames(joined, [len(body) for body in bodies])
+    alone = [only_frame(memoryview(body)) for body in bodies]
+    in_one_fragment = [one is not None and one.obj is body for one, body in zip(alone, bodies, strict=True)]
+    assert (spans is not None) == all(in_one_fragment)
+    if spans is not None:
+        for (start, stop), one, first in zip(spans, alone, np.cumsum([0, *map(len, bodies)]), strict=False):
+            assert one is not None
+            assert start > first
+            assert joined[start:stop].tobytes() == bytes(one)
+
+
+def test_lengths_that_are_not_those_of_the_data_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not add up"):
+        only_frames(np.zeros(10, np.uint8), [4, 5])
+    found = only_frames(np.zeros(0, np.uint8), [])
+    assert found is not None
+    assert found.shape == (0, 2)

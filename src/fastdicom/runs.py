@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,14 @@ from fastdicom.frames import (
     can_read_local_ranges,
     holds_only_frame,
     is_encapsulated,
+    most_of_only_frame,
     only_frame,
+    only_frames,
     read_local_ranges,
 )
 from fastdicom.frames.base import BIG_ENDIAN, DEFLATED
 from fastdicom.kernels import modular_numbers, rescale
-from fastdicom.plan import SliceRecord, VolumePlan
+from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
 from fastdicom.sources import is_url
 from fastdicom.stats import BlockStats
 from fastdicom.types import PixelFormat
@@ -80,11 +82,9 @@ def read_runs(
     done = np.zeros(len(records), dtype=np.bool_)
     if not can_read_local_ranges():
         return done
-    suited = [_is_suited(plan, k) for k in range(len(plan.formats))]
-    ranges = [_range_of(plan, record) if suited[record.format] else None for record in records]
+    ranges, numbers = _ranges_of(plan, records)
     memory: _Memory = _spare.__dict__.pop("memory", None) or _Memory()
     runs = _Runs(plan, stats, memory)
-    numbers = [None if one is None else runs.numbers_of(record) for record, one in zip(records, ranges, strict=True)]
     for first, stop in _pieces(plan, records, ranges, numbers):
         piece = slice(first, stop)
         wanted = [one for one in ranges[piece] if one is not None]
@@ -94,39 +94,74 @@ def read_runs(
     return done
 
 
-def _is_suited(plan: VolumePlan, number: int) -> bool:
-    """Whether a frame of a format is a slice, and its stored values may become the values without a table."""
-    fmt = plan.formats[number]
-    if not plan.in_place or fmt.frame_shape != plan.frame_shape:
-        return False
-    if is_encapsulated(fmt.transfer_syntax_uid):
-        return True
-    native = plan.decoders[number] == NATIVE and fmt.transfer_syntax_uid not in (DEFLATED, BIG_ENDIAN)
-    return native and sys.byteorder == "little" and is_plain(fmt)
+class _Way(NamedTuple):
+    """How slices of one format, slope and intercept are made here."""
+
+    encapsulated: bool
+    nbytes: int
+    """Of one native frame; encapsulated: that a file may have from its pixel data on."""
+    numbers: NDArray[Any] | None
+    """What the compiled call that reads a slice rescales it with; None where it cannot, or need not."""
 
 
-def _range_of(plan: VolumePlan, record: SliceRecord) -> LocalRange | None:
-    """The bytes to read for a slice; None where it is for the other way."""
+def _ranges_of(
+    plan: VolumePlan, records: Sequence[SliceRecord]
+) -> tuple[list[LocalRange | None], list[NDArray[Any] | None]]:
+    """What to read for each slice, None where it is for the other way; and what it is rescaled with as it is read."""
+    ways: dict[tuple[int, float, float], _Way | None] = {}
+    ranges: list[LocalRange | None] = []
+    numbers: list[NDArray[Any] | None] = []
+    for record in records:
+        one = way = None
+        if record.file >= 0 and record.modality_lut < 0 and record.mapping < 0:
+            key = (record.format, record.slope, record.intercept)
+            if key not in ways:
+                ways[key] = _way_of(plan, record)
+            way = ways[key]
+            one = None if way is None else _range_of(plan.files[record.file], record.frame, way)
+        ranges.append(one)
+        numbers.append(None if one is None or way is None else way.numbers)
+    return ranges, numbers
+
+
+def _way_of(plan: VolumePlan, record: SliceRecord) -> _Way | None:
+    """None where a frame is no slice, or its stored values need more than arithmetic to become the values."""
     fmt = plan.formats[record.format]
-    if record.file < 0 or record.modality_lut >= 0 or record.mapping >= 0:
+    if not plan.in_place or fmt.frame_shape != plan.frame_shape:
         return None
-    if not is_rescaled(plan, record) and fmt.stored_dtype != plan.dtype:
+    rescaled = is_rescaled(plan, record)
+    if not rescaled and fmt.stored_dtype != plan.dtype:
         return None
-    planned = plan.files[record.file]
-    location = planned.location
+    if is_encapsulated(fmt.transfer_syntax_uid):
+        return _Way(True, most_of_only_frame(fmt), None)
+    if plan.decoders[record.format] != NATIVE or fmt.transfer_syntax_uid in (DEFLATED, BIG_ENDIAN):
+        return None
+    if sys.byteorder != "little" or not is_plain(fmt):
+        return None
+    numbers = None
+    if rescaled:
+        signed, dtypes = bool(fmt.pixel_representation), (fmt.stored_dtype, plan.dtype)
+        numbers = modular_numbers(fmt.bits_stored, signed, record.slope, record.intercept, *dtypes)
+    return _Way(False, fmt.frame_bits // 8, numbers)
+
+
+def _range_of(planned: PlannedFile, frame: int, way: _Way) -> LocalRange | None:
+    location, nbytes = planned.location, way.nbytes
+    offset = location.offset
     if is_url(planned.locator) or "\0" in planned.locator:
         return None
-    offset, nbytes = location.offset, planned.size - location.offset
-    if not is_encapsulated(fmt.transfer_syntax_uid):
-        nbytes, count = fmt.frame_bits // 8, max(1, location.number_of_frames)
+    if way.encapsulated:
+        nbytes = planned.size - offset
+        if frame != 0 or not holds_only_frame(location, nbytes, way.nbytes):
+            return None
+    else:
+        count = max(1, location.number_of_frames)
         # One byte, which makes the length even, may follow the last frame.
-        if not 0 <= location.length - nbytes * count <= 1 or not 0 <= record.frame < count:
+        if not 0 <= location.length - nbytes * count <= 1 or not 0 <= frame < count:
             return None
         if count > 1 and nbytes > LARGE_FRAME_NBYTES:
             return None
-        offset += record.frame * nbytes
-    elif record.frame != 0 or not holds_only_frame(location, nbytes, fmt):
-        return None
+        offset += frame * nbytes
     return LocalRange(planned.locator, planned.size, planned.mtime_ns, offset, nbytes)
 
 
@@ -199,19 +234,6 @@ class _Runs:
         self.plan = plan
         self.stats = stats
         self.memory = memory
-        self.numbers: dict[tuple[int, float, float], NDArray[Any] | None] = {}
-
-    def numbers_of(self, record: SliceRecord) -> NDArray[Any] | None:
-        """What the compiled call that reads a slice rescales it with; None where it cannot, or need not."""
-        key = (record.format, record.slope, record.intercept)
-        if key not in self.numbers:
-            fmt = self.plan.formats[record.format]
-            self.numbers[key] = None
-            if not is_encapsulated(fmt.transfer_syntax_uid) and is_rescaled(self.plan, record):
-                self.numbers[key] = modular_numbers(
-                    fmt.bits_stored, bool(fmt.pixel_representation), *key[1:], fmt.stored_dtype, self.plan.dtype
-                )
-        return self.numbers[key]
 
     def produce(
         self,
@@ -266,17 +288,25 @@ class _Runs:
         slot: NDArray[Any],
     ) -> bool | None:
         """Decode the frames of a piece: whether nothing is above Bits Stored. None where one of them cannot."""
-        streams: list[memoryview] = []
-        view, start = memoryview(data), 0  # type: ignore[arg-type]
-        for one in ranges:
-            stream = only_frame(view[start : start + one.nbytes])
-            if stream is None:
-                return None
-            streams.append(stream)
-            start += one.nbytes
-        if decode_together(decoder, data, streams, fmt, slot):
+        spans = only_frames(data, [one.nbytes for one in ranges])
+        if spans is not None and decode_together(decoder, data, spans, fmt, slot):
             return False
+        streams = _streams(data, ranges) if spans is None else _parts(data, spans)
+        if streams is None:
+            return None
         return True if decode_frames(decoder, streams, fmt, slot, level=self.plan.level) else None
+
+
+def _parts(data: NDArray[np.uint8], spans: NDArray[np.int64]) -> list[memoryview]:
+    view = memoryview(data)  # type: ignore[arg-type]
+    return [view[start:end] for start, end in spans.tolist()]
+
+
+def _streams(data: NDArray[np.uint8], ranges: Sequence[LocalRange]) -> list[memoryview] | None:
+    """The code streams where one of them lies in several fragments."""
+    ends = np.cumsum([one.nbytes for one in ranges])
+    streams = [only_frame(part) for part in _parts(data, np.stack([np.append(0, ends[:-1]), ends], axis=1))]
+    return None if None in streams else [stream for stream in streams if stream is not None]
 
 
 def _values(

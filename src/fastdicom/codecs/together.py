@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._arrays import address_of
 from fastdicom.codecs import lossless_jpeg, rle
 from fastdicom.types import PixelFormat
 
@@ -22,16 +21,16 @@ TOGETHER: dict[str, Callable[[NDArray[np.uint8], NDArray[np.int64], PixelFormat,
 
 
 def decode_together(
-    decoder: str, buffer: NDArray[np.uint8], streams: Sequence[memoryview], fmt: PixelFormat, out: NDArray[Any]
+    decoder: str, buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]
 ) -> bool:
     """Decode frames; what is above Bits Stored, and the sign of negative values, is for the caller to put right.
 
     Parameters
     ----------
     buffer : (N,) uint8
-    streams : sequence of memoryview
-        Parts of `buffer`.
-    out : (len(streams), rows, columns) array of ``fmt.stored_dtype``
+    spans : (frames, 2) int64
+        Start and end of each code stream in `buffer`.
+    out : (frames, rows, columns) array of ``fmt.stored_dtype``
 
     Returns
     -------
@@ -41,14 +40,4 @@ def decode_together(
     """
     if decoder not in TOGETHER or fmt.samples_per_pixel != 1 or fmt.bits_allocated % 8 or not out.flags.c_contiguous:
         return False
-    spans = _spans_in(buffer, streams)
-    return spans is not None and TOGETHER[decoder](buffer, spans, fmt, out)
-
-
-def _spans_in(buffer: NDArray[np.uint8], streams: Sequence[memoryview]) -> NDArray[np.int64] | None:
-    """(len(streams), 2) start and end of each stream in `buffer`; None where one is not a part of it."""
-    base = address_of(buffer)
-    starts = [address_of(np.frombuffer(stream, np.uint8)) - base for stream in streams]
-    spans = np.array([(start, start + len(stream)) for start, stream in zip(starts, streams, strict=True)], np.int64)
-    spans = spans.reshape(-1, 2)
-    return spans if bool((spans[:, 0] >= 0).all() and (spans[:, 1] <= len(buffer)).all()) else None
+    return TOGETHER[decoder](buffer, spans, fmt, out)

@@ -4,14 +4,18 @@ from fastdicom.frames.base import is_encapsulated, read_exactly
 from fastdicom.frames.deflated import inflate
 from fastdicom.frames.encapsulated import (
     FrameIndex,
-    holds_only_frame,
     index_frames,
-    only_frame,
     read_encapsulated,
-    read_only_frame,
 )
 from fastdicom.frames.local import LocalRange, can_read_local_ranges, read_local_ranges
 from fastdicom.frames.native import check_surplus, native_bit_offset, native_frame_span, read_native_into
+from fastdicom.frames.only_frame import (
+    holds_only_frame,
+    most_of_only_frame,
+    only_frame,
+    only_frames,
+    read_only_frame,
+)
 
 __all__ = [
     "FrameIndex",
@@ -22,9 +26,11 @@ __all__ = [
     "index_frames",
     "inflate",
     "is_encapsulated",
+    "most_of_only_frame",
     "native_bit_offset",
     "native_frame_span",
     "only_frame",
+    "only_frames",
     "read_encapsulated",
     "read_exactly",
     "read_local_ranges",

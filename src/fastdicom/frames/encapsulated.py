@@ -20,8 +20,6 @@ from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 ITEM = b"\xfe\xff\x00\xe0"
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 HEADER_NBYTES = 8
-_ITEM_HEADER = struct.Struct("<II")
-_ITEM_TAG, _DELIMITER_TAG = 0xE000FFFE, 0xE0DDFFFE
 _CHECKED_ITEMS = 256
 """Table entries whose item header is looked at while indexing: on a remote file each costs a round trip."""
 
@@ -159,85 +157,6 @@ def index_frames(
     if index is None:
         index = _index_from_items(reader, first, limit, count, fmt, path)
     return replace(index, fmt=fmt)
-
-
-SLACK_NBYTES = 1 << 16
-"""What a code stream may have beyond twice the pixels that it encodes: headers, padding."""
-READ_AHEAD_NBYTES = 1 << 26
-
-
-def read_only_frame(
-    reader: ByteReader,
-    location: PixelLocation,
-    scratch: bytearray | None = None,
-    fmt: PixelFormat | None = None,
-    *,
-    path: str = "",
-) -> memoryview | None:
-    """The code stream of a file with one frame, by one read of all that follows the start of its pixel data.
-
-    Parameters
-    ----------
-    scratch : bytearray, optional
-        Memory to read into, made larger where need be. New memory for each frame costs more than the read itself.
-    fmt : PixelFormat, optional
-        What the frame is, which tells how much of the file may be its own.
-
-    Returns
-    -------
-    memoryview of bytes, or None where the items are not plainly an offset table, fragments and a delimiter, or the
-    rest of the file is large: then `index_frames` and `read_encapsulated` find what is there or say what is wrong.
-    """
-    rest = reader.size - location.offset
-    if not holds_only_frame(location, rest, fmt):
-        return None
-    if scratch is None:
-        scratch = bytearray(rest)
-    elif len(scratch) < rest:
-        try:
-            scratch.extend(bytes(rest - len(scratch)))
-        except BufferError:  # somebody still holds the frame before
-            scratch = bytearray(rest)
-    data = memoryview(scratch)[:rest]
-    if reader.readinto_at(location.offset, data) < rest:
-        return None
-    return only_frame(data)
-
-
-def holds_only_frame(location: PixelLocation, rest: int, fmt: PixelFormat | None = None) -> bool:
-    """Whether `only_frame` is for the `rest` bytes that a file has from its pixel data on.
-
-    Not where a file goes on long after its frame, by what `fmt` makes likely: what is needed is found first there.
-    """
-    most = READ_AHEAD_NBYTES if fmt is None else min(READ_AHEAD_NBYTES, fmt.frame_bits // 4 + SLACK_NBYTES)
-    return location.number_of_frames == 1 and 2 * HEADER_NBYTES < rest <= most and location.length < 0
-
-
-def only_frame(data: memoryview) -> memoryview | None:
-    """The code stream of the one frame in the items that `data` starts with: a part of `data` if in one fragment.
-
-    None where the items are not plainly an offset table, fragments and a delimiter.
-    """
-    parts: list[memoryview] = []
-    position, end = 0, len(data) - HEADER_NBYTES
-    while position <= end:
-        tag, length = _ITEM_HEADER.unpack_from(data, position)
-        position += HEADER_NBYTES
-        if tag != _ITEM_TAG:
-            # Fragments after the first item, which is the offset table.
-            if tag == _DELIMITER_TAG and len(parts) == 2 and parts[1]:
-                return parts[1]
-            whole = tag == _DELIMITER_TAG and len(parts) > 1 and any(len(part) for part in parts[1:])
-            if not whole:
-                return None
-            if any(starts_frame(bytes(part[:HEAD_NBYTES]), None) for part in parts[2:]):
-                return None
-            return memoryview(b"".join(parts[1:]))
-        if length > len(data) - position:
-            return None
-        parts.append(data[position : position + length])
-        position += length
-    return None
 
 
 def _extended_table(reader: ByteReader, location: PixelLocation, count: int) -> NDArray[np.int64] | None:
