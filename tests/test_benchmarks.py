@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+from unittest.mock import patch
 
 import pytest
 
 from conftest import REPOSITORY
 
-_KERNELS = runpy.run_path(str(REPOSITORY / "benchmarks" / "bench_kernels.py"))
+with patch.dict(os.environ, WITHOUT_NUMBA="1"):
+    _KERNELS = runpy.run_path(str(REPOSITORY / "benchmarks" / "bench_kernels.py"))
 
 
 @pytest.mark.parametrize("shape", [(1, 46, 34), (4, 64, 70)], ids=["slice", "block"])

@@ -9,6 +9,7 @@ import threading
 import tracemalloc
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import imagecodecs
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from codec_samples import ALL, backends, encoded, format_of, smooth, uid
 from fastdicom import codecs
+from fastdicom.codecs.dropped import raising_dropped
 from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
 from fastdicom.errors import (
     DecodeError,
@@ -241,24 +243,74 @@ def test_errors_that_imagecodecs_drops_are_raised() -> None:
         sys.unraisablehook = previous
 
 
+def dropped_by(module: str, name: str) -> Any:
+    return SimpleNamespace(object=f"{module}._function", exc_value=ValueError(name))
+
+
 def test_dropped_errors_of_others_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    from fastdicom.codecs.dropped import raise_if_dropped, watch
-
-    passed = []
+    passed: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", passed.append)
-    watch("some.module")
-    watch("some.module")
-    mine = SimpleNamespace(object="some.module._function", exc_value=ValueError("mine"))
-    other = SimpleNamespace(object="another.function", exc_value=ValueError("other"))
-    sys.unraisablehook(other)  # type: ignore[arg-type]
-    raise_if_dropped()
-    sys.unraisablehook(mine)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="mine"):
-        raise_if_dropped()
-    raise_if_dropped()
-    assert passed == [other]
+    mine, other = dropped_by("some.module", "mine"), dropped_by("another", "other")
+    for _ in range(2):  # the second time the hook is there
+        raising_dropped("some.module", lambda: sys.unraisablehook(other))
+        with pytest.raises(ValueError, match="mine"):
+            raising_dropped("some.module", lambda: sys.unraisablehook(mine))
+        assert raising_dropped("some.module", lambda: 7) == 7
+    assert passed == [other, other]
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("within", [False, True])
+def test_dropped_errors_of_calls_within_calls_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, before: bool, after: bool, within: bool
+) -> None:
+    """A signal handler or a finalizer may decode while a decoder runs."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+    def drop(name: str) -> None:
+        sys.unraisablehook(dropped_by("some.module", name))
+
+    def fail() -> None:
+        drop("inner")
+        raise ZeroDivisionError
+
+    def outer() -> int:
+        if before:
+            drop("outer")
+        if within:
+            with pytest.raises(ValueError, match="inner"):
+                raising_dropped("some.module", lambda: drop("inner"))
+        else:
+            raising_dropped("some.module", lambda: None)
+        with pytest.raises(ZeroDivisionError):
+            raising_dropped("some.module", fail)
+        if after:
+            drop("outer")
+        return 7
+
+    if before or after:
+        with pytest.raises(ValueError, match="outer"):
+            raising_dropped("some.module", outer)
+    else:
+        assert raising_dropped("some.module", outer) == 7
+
+
+def test_a_hook_that_is_replaced_makes_it_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    tries = []
+
+    def replaced(times: int) -> int:
+        tries.append(times)
+        if len(tries) <= times:
+            sys.unraisablehook = lambda _: None
+        return len(tries)
+
+    assert raising_dropped("some.module", lambda: replaced(1)) == 2
+    tries.clear()
+    with pytest.raises(StreamError, match="replaced again and again"):
+        raising_dropped("some.module", lambda: replaced(99))
+    assert 2 <= len(tries) <= 5
 
 
 @pytest.mark.fuzz

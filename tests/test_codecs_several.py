@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import product
 from typing import Any
 
 import imagecodecs
@@ -125,6 +127,79 @@ def test_values_beyond_bits_stored_are_found_in_any_frame() -> None:
     fmt, out = format_of(80, low, 12), np.empty((3, 32, 32), np.uint16)
     assert not codecs.decode_frames("imagecodecs.jpegls", streams, fmt, out)
     assert codecs.decode_frames("imagecodecs.jpegls", streams[::2], fmt, out[:2])
+
+
+def test_an_overshoot_of_a_lossy_stream_is_clipped_in_each_frame() -> None:
+    """As OpenJPEG does at the precision of the stream; unclipped values would not fit Bits Stored."""
+    beyond = 0
+    for seed, level in product(range(8), (45, 50, 60, 70)):
+        images = [np.clip(smooth((64, 64), 12, seed=3 * seed + k).astype(int) * 5 // 4, 0, 4095) for k in range(3)]
+        options: dict[str, Any] = {"codecformat": "j2k", "reversible": False, "level": level, "bitspersample": 16}
+        streams = [bytes(imagecodecs.jpeg2k_encode(image.astype(np.uint16), **options)) for image in images]
+        fmt = format_of(91, images[0].astype(np.uint16), 12)
+        out = np.empty((3, 64, 64), np.uint16)
+        try:
+            expected = alone("imagecodecs.jpeg2k", streams, fmt)
+        except DecodeError:  # far beyond
+            assert not codecs.decode_frames("imagecodecs.jpeg2k", streams, fmt, out)
+            continue
+        beyond += any(imagecodecs.jpeg2k_decode(stream).max() > 4095 for stream in streams)
+        assert codecs.decode_frames("imagecodecs.jpeg2k", streams, fmt, out)
+        assert out.max() <= 4095
+        np.testing.assert_array_equal(out, expected)
+    assert beyond >= 3
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_end_of_each_lossless_jpeg_is_checked(place: int) -> None:
+    """What libjpeg makes of a stream that lost some bytes in its middle is only seen at its end."""
+    images = [smooth((64, 64), 12, seed=seed) for seed in range(3)]
+    streams = [encoded(70, image, 12) for image in images]
+    fmt, out = format_of(70, images[0], 12), np.empty((3, 64, 64), np.uint16)
+    assert codecs.decode_frames("imagecodecs.jpeg8", streams, fmt, out)
+    middle = len(streams[place]) // 2
+    streams[place] = streams[place][:middle] + streams[place][middle + 40 :]
+    with pytest.raises(DecodeError):
+        codecs.decode_frame("imagecodecs.jpeg8", streams[place], fmt)
+    assert not codecs.decode_frames("imagecodecs.jpeg8", streams, fmt, out)
+
+
+def test_bombs_are_refused_before_any_frame_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.zeros((256, 256), np.uint16)
+    data, fmt, out = encoded(90, image, 16), format_of(90, image, 16), np.empty((2, 256, 256), np.uint16)
+    decoded: list[Any] = []
+    monkeypatch.setattr(registry, "_decode_alike", lambda *arguments: decoded.append(arguments))
+    assert codecs.decode_frames("imagecodecs.jpeg2k", [data, data], fmt, out)
+    assert len(decoded) == 1
+    monkeypatch.setattr(registry, "BOMB_NBYTES", 1 << 16)
+    monkeypatch.setattr(registry, "BOMB_RATIO", 10)
+    assert not codecs.decode_frames("imagecodecs.jpeg2k", [data, data], fmt, out)
+    assert len(decoded) == 1
+
+
+def test_planes_are_not_decoded_into_pixels() -> None:
+    jpeg_ls = pytest.importorskip("jpeg_ls", reason="no encoder of JPEG-LS by plane")
+    images = [smooth((30, 40, 3), 8, seed=seed) for seed in range(3)]
+    size = {"rows": 30, "columns": 40, "samples_per_pixel": 3, "bits_stored": 8, "interleave_mode": 0}
+    streams = [bytes(jpeg_ls.encode_buffer(image.transpose(2, 0, 1).tobytes(), **size)) for image in images]
+    fmt, out = format_of(80, images[0], 8), np.empty((3, 30, 40, 3), np.uint8)
+    assert codecs.decode_frames("imagecodecs.jpegls", streams, fmt, out)
+    np.testing.assert_array_equal(out, images)
+
+
+@pytest.mark.parametrize(("number", "bits"), [(110, 16), (80, 8)])
+def test_arrays_of_the_codec_are_there_one_at_a_time(number: int, bits: int) -> None:
+    images = [smooth((256, 256), bits, seed=seed) for seed in range(8)]
+    streams = [encoded(number, image, bits) for image in images]
+    fmt, out = format_of(number, images[0], bits, bits_allocated=16), np.empty((8, 256, 256), np.uint16)
+    name = backends(fmt.transfer_syntax_uid)[0]
+    assert codecs.decode_frames(name, streams, fmt, out)
+    tracemalloc.start()
+    assert codecs.decode_frames(name, streams, fmt, out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(out, images)
+    assert peak < 3 * out[0].nbytes
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from fastdicom.errors import DecodeError, FastDicomError, FileChangedError, Sour
 from fastdicom.frames import LocalRange, can_read_local_ranges, read_local_ranges
 from fastdicom.prepare import z_blocks
 from fastdicom.testing import SeriesSpec, strategies, write_series
+from fastdicom.types import PixelFormat
 
 pytestmark = pytest.mark.skipif(not can_read_local_ranges(), reason="no statx: slices are made one at a time here")
 
@@ -336,6 +338,72 @@ class TestLocalRanges:
 def test_library_functions_are_for_compiled_code() -> None:
     with pytest.raises(NotImplementedError, match="Only compiled code"):
         _posix.pread(0, 0, 0, 0)
+
+
+@given(
+    st.lists(st.sampled_from([20, 60_000, 150_000, 1_000_000, 1 << 20, 4_000_000]), min_size=1, max_size=80),
+    st.booleans(),
+    st.integers(0, 5),
+)
+def test_pieces_keep_to_the_memory_that_a_worker_may_have(lengths: list[int], in_place: bool, first: int) -> None:
+    """Code streams of 3 MiB; pixels of 2 where they do not go where the values go, else of 16."""
+    plan: Any = SimpleNamespace(dtype=np.dtype(np.int16 if in_place else np.float32))
+    ranges = [LocalRange("x", -1, 0, 0, length) for length in [1] * first + lengths]
+    pieces = list(runs._within_limits(plan, PixelFormat(J2K, 512, 512), ranges, (first, len(ranges)), False))
+    assert [place for piece in pieces for place in range(*piece)] == list(range(first, len(ranges)))
+    most = (16 if in_place else 2) * 2
+    for start, stop in pieces:
+        nbytes = sum(one.nbytes for one in ranges[start:stop])
+        assert stop - start == 1 or (nbytes <= 3 << 20 and stop - start <= most)
+        if stop < len(ranges):
+            assert stop - start == most or nbytes + ranges[stop].nbytes > 3 << 20, "a piece is as long as it may be"
+
+
+def test_memory_is_kept_for_the_next_block_unless_it_is_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path, SPECS["JPEG 2000"])
+    plan = fastdicom.open_volume(tmp_path).plan
+    runs._spare.__dict__.clear()
+    read_block(plan)
+    kept = runs._spare.memory
+    assert 0 < kept.nbytes <= runs.KEPT_NBYTES
+    arrays = dict(kept.arrays)
+    read_block(plan)
+    assert runs._spare.memory is kept
+    assert all(kept.arrays[name] is array for name, array in arrays.items())
+    monkeypatch.setattr(runs, "KEPT_NBYTES", 100)
+    read_block(plan)
+    assert not hasattr(runs._spare, "memory")
+
+
+def test_a_block_within_a_block_has_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler or a finalizer may read a block while the thread makes another."""
+    plans = []
+    for name in ("JPEG 2000", "HTJ2K"):
+        write_series(tmp_path / name, SPECS[name])
+        plans.append(fastdicom.open_volume(tmp_path / name).plan)
+    expected = [read_block(plan) for plan in plans]  # and there is memory to share
+    really, inner = runs.decode_frames, []
+
+    def decode_frames(name: str, streams: Any, *rest: Any, **options: Any) -> bool:
+        if not inner:
+            inner.append(None)
+            inner[0] = read_block(plans[1])
+        return really(name, streams, *rest, **options)
+
+    monkeypatch.setattr(runs, "decode_frames", decode_frames)
+    tries = Tries(monkeypatch)
+    np.testing.assert_array_equal(read_block(plans[0]), expected[0])
+    np.testing.assert_array_equal(inner[0], expected[1])
+    assert tries.made == tries.tried == len(expected[0]) + len(expected[1])
+
+
+def test_levels_are_made_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path, SeriesSpec(slices=5, rows=64, columns=64, transfer_syntax_uid="1.2.840.10008.1.2.4.201"))
+    plan = fastdicom.open_volume(tmp_path, level=1).plan
+    tries = Tries(monkeypatch)
+    together, single, *_ = both_ways(plan, monkeypatch)
+    np.testing.assert_array_equal(together, single)
+    assert tries.made == tries.tried == 5
 
 
 class Shape:

@@ -21,6 +21,7 @@ DEFAULT_CHUNK_BYTES = 32 * 2**20
 
 LEAST_BLOCK_BYTES = 128 * 2**10
 FULL_BLOCK_BYTES = 16 * 2**20
+"""Larger blocks save nothing: what a block costs by itself is little beside so much."""
 
 SAMPLE_NBYTES = 16 * 2**20
 """Slices for window="auto" that are read once; larger ones are read again where they are needed again."""
@@ -88,8 +89,8 @@ def z_blocks(plan: VolumePlan, workers: int, least_nbytes: int = LEAST_BLOCK_BYT
     """Split the slices of a plan into blocks of neighbours: several for each worker, the last ones ever smaller.
 
     So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block
-    of less than 128 KiB would cost threads more than what is in it. There are eight for each worker, or four where
-    those are small: each costs about as much as a third of a frame.
+    of less than 128 KiB would cost threads more than what is in it. The first have an eighth of a worker's share, or up
+    to 16 MiB where that is more, but no more than a fourth: each costs a third of a millisecond.
     """
     left = max(1, int(np.prod(plan.outer_shape)))
     frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize

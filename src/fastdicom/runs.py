@@ -42,7 +42,7 @@ NATIVE = "native"
 PIECE_NBYTES = 1 << 21
 """Pixels of a piece that go elsewhere than the values: into memory of the worker."""
 LONG_PIECE_NBYTES = 1 << 24
-"""Pixels of a piece that go where the values go. Ctrl-C waits for the end of a compiled call."""
+"""Pixels of a piece that go where the values go. Ctrl-C waits for the end of a compiled call that makes them."""
 STREAMS_NBYTES = 3 << 20
 """Code streams of a piece: enough frames that what runs between two pieces does not count, little for each worker."""
 KEPT_NBYTES = 2 * (PIECE_NBYTES + STREAMS_NBYTES)

@@ -25,7 +25,7 @@ from fastdicom.types import FileRef, GeometryPolicy, Skipped
 __all__ = ["check_policy", "scan"]
 
 FEW_BATCHES = 4
-"""Batches a worker that threads have read before processes have even started (0.6 s)."""
+"""Batches a worker that are not worth starting processes, which takes 0.6 s: threads read 40,000 files in that."""
 
 
 def check_policy(policy: Any) -> GeometryPolicy | None:
@@ -56,7 +56,7 @@ def scan(
     policy : GeometryPolicy, optional
         What to do with repeated positions, gaps and tilt. A scan never raises for them: see `CatalogEntry.error`.
     scheduler : None, "threads", "processes", "synchronous" or distributed.Client
-        Processes are started for thousands of files only: for fewer, threads are done before they are there.
+        Up to 2,048 files a worker are read by threads where processes are asked for: these take longer to start.
     workers : int, optional
         None: one a core.
     progress : bool or callable (done, total), default False

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs.streams import StreamHeader
-from fastdicom.kernels import ybr_full_to_rgb
+from fastdicom.kernels import row_bands, ybr_full_to_rgb
 from fastdicom.types import PixelFormat
 
 __all__ = ["needs_rgb", "ybr_full_to_rgb_inplace"]
@@ -47,7 +47,8 @@ def ybr_full_to_rgb_inplace(frame: NDArray[Any]) -> None:
     elif frame.dtype == np.uint8 and flat.flags.c_contiguous:
         ybr_full_to_rgb(flat, flat)
     else:  # 16-bit YBR is not in the standard: convert as pydicom does
-        flat[...] = _convert_any(flat)
+        for band in row_bands(flat.shape):
+            flat[band] = _convert_any(flat[band])
 
 
 def _convert_any(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["raise_if_dropped", "watch"]
+from fastdicom.codecs.streams import StreamError
+
+__all__ = ["raising_dropped"]
+
+Result = TypeVar("Result")
+
+_TRIES = 3
 
 
 class _Seen(threading.local):
@@ -35,19 +42,29 @@ class _Hook:
             self.previous(unraisable)
 
 
-def watch(module: str) -> None:
-    """Call before the extension: from now on its dropped errors are noted for this thread.
+def raising_dropped(module: str, call: Callable[[], Result]) -> Result:
+    """What `call` returns; the error that the extension dropped meanwhile, in this thread, is raised.
 
-    The hook stays, for other threads may be inside the extension; one that somebody else has put in its place since is
-    wrapped anew.
+    Calls nest: a signal handler or a finalizer may decode in the middle of one.
+
+    Raises
+    ------
+    StreamError
+        Somebody puts another hook in place whenever this is tried, so an error might go unseen.
     """
-    _seen.error = None
-    if not isinstance(sys.unraisablehook, _Hook):
-        sys.unraisablehook = _Hook(module)
-
-
-def raise_if_dropped() -> None:
-    """Call after the extension: raise what it dropped."""
-    error, _seen.error = _seen.error, None
-    if error is not None:
-        raise error
+    for _ in range(_TRIES):
+        # The hook stays, for other threads may be inside the extension; one that somebody else has put in its place
+        # since is wrapped anew.
+        hook = sys.unraisablehook
+        if not isinstance(hook, _Hook) or hook.module != module:
+            hook = sys.unraisablehook = _Hook(module)
+        outer, _seen.error = _seen.error, None
+        try:
+            result = call()
+        finally:
+            dropped, _seen.error = _seen.error, outer
+        if dropped is not None:
+            raise dropped
+        if sys.unraisablehook is hook:
+            return result
+    raise StreamError("sys.unraisablehook, by which errors of the codec are seen, is replaced again and again")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs.base import Decoder, installed
-from fastdicom.codecs.dropped import raise_if_dropped, watch
+from fastdicom.codecs.dropped import raising_dropped
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import HTJ2K_SYNTAXES, JPEG2000_SYNTAXES, StreamError, StreamHeader, start_of_codestream
-from fastdicom.codecs.via_imagecodecs import has_codec
+from fastdicom.codecs.via_imagecodecs import HTJ2K_MODULE, has_codec
 from fastdicom.errors import MissingDependencyError
 from fastdicom.types import PixelFormat
 
@@ -47,9 +48,8 @@ def _decode_htj2k(
     sizes = start_of_codestream(data) + 42
     for component in range(header.components):
         wide[sizes + 3 * component] = 0x80 | (header.precision + 2 * header.skipped - 1)
-    watch("imagecodecs._htj2k")
-    raw = imagecodecs.htj2k_decode(bytes(wide), planar=False, skipres=header.skipped)
-    raise_if_dropped()
+    decode = partial(imagecodecs.htj2k_decode, bytes(wide), planar=False, skipres=header.skipped)
+    raw = raising_dropped(HTJ2K_MODULE, decode)
     return to_stored(_clipped(raw, header, raw_middle=0), fmt, header, out)
 
 

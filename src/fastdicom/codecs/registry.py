@@ -225,7 +225,7 @@ def decode_frame(
         )
     try:
         header = _checked_header(data, fmt, level, path, frame)
-        return _checked(decoder.decode(data, fmt, header, out), decoder, [data], fmt, header)
+        return _checked(decoder.decode(data, fmt, header, out), fmt.frame_shape, decoder, [data], fmt, header)
     except FastDicomError:
         raise
     except ImportError as error:
@@ -276,10 +276,10 @@ def decode_frames(
             part = slice(start, start + len(list(alike)))
             _decode_alike(decoder, streams[part], fmt, header, out[part])
             start = part.stop
-    except Exception:  # of any kind, as there
+    except Exception:  # of any kind: see decode_frame
         return False
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # as there
+        if type(error).__name__ != "PanicException":  # see decode_frame
             raise
         return False
     return True
@@ -295,26 +295,26 @@ def _decode_alike(
     """Decode frames whose code streams have the same header."""
     if decoder.decode_each is None or not out.flags.c_contiguous:
         for data, frame in zip(streams, out, strict=True):
-            _checked(decoder.decode(data, fmt, header, frame), decoder, [data], fmt, header)
+            _checked(decoder.decode(data, fmt, header, frame), fmt.frame_shape, decoder, [data], fmt, header)
         return
     decoder.decode_each(streams, fmt, header, out)
-    _checked(out, decoder, streams, fmt, header)
+    _checked(out, (len(streams), *fmt.frame_shape), decoder, streams, fmt, header)
 
 
 def _checked(
     frames: NDArray[Any],
+    shape: tuple[int, ...],
     decoder: Decoder,
     streams: Sequence[bytes | memoryview],
     fmt: PixelFormat,
     header: StreamHeader | None,
 ) -> NDArray[Any]:
-    """What a decoder made of streams with one header, found to be whole frames: one, or a stack of them.
+    """What a decoder made of streams with one header, found to be of this shape: of a frame, or of a stack of them.
 
     Raises
     ------
     StreamError
     """
-    shape = fmt.frame_shape if frames.ndim == len(fmt.frame_shape) else (len(streams), *fmt.frame_shape)
     if frames.shape != shape or frames.dtype != fmt.stored_dtype:
         raise StreamError(f"it decodes to {frames.shape} {frames.dtype}, not {shape} {fmt.stored_dtype}")
     if header is not None and header.kind == "jpeg" and header.lossless and not decoder.checks_end:
@@ -372,16 +372,15 @@ def _checked_headers(
 ) -> list[StreamHeader | None]:
     nbytes = fmt.decoded_nbytes
     headers: list[StreamHeader | None] = []
-    last: StreamHeader | None = None
-    checked: StreamHeader | None = None
+    checked: dict[StreamHeader, StreamHeader] = {}
     for data in streams:
         _refuse_bomb(data, fmt, nbytes)
         header = parse_stream(data, fmt.transfer_syntax_uid)
-        if header is not None and header != last:
-            checked = _at_level(header, level, path, frame) if level else header
-            _check_header(checked, fmt)
-            last = header
-        headers.append(None if header is None else checked)
+        if header is not None and header not in checked:
+            found = _at_level(header, level, path, frame) if level else header
+            _check_header(found, fmt)
+            checked[header] = found
+        headers.append(None if header is None else checked[header])
     return headers
 
 

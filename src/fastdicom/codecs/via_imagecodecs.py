@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.colour import needs_rgb
-from fastdicom.codecs.dropped import raise_if_dropped, watch
+from fastdicom.codecs.dropped import raising_dropped
 from fastdicom.codecs.stored import corrected, to_stored
 from fastdicom.codecs.streams import (
     HTJ2K_SYNTAXES,
@@ -26,16 +26,7 @@ from fastdicom.types import PixelFormat
 __all__ = ["DECODERS", "LOSSLESS_JPEG", "decode_jpeg8", "has_codec"]
 
 LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
-
-
-def _slot(out: NDArray[Any] | None, header: StreamHeader | None, *, planar: bool = False) -> NDArray[Any] | None:
-    """`out` as the codec wants to see it, or None where it must use an array of its own."""
-    if out is None or header is None or not out.flags.c_contiguous or out.dtype.kind not in "iu":
-        return None
-    if planar and header.components > 1:
-        return None
-    itemsize = 1 if header.precision <= 8 else 2 if header.precision <= 16 else 4
-    return out.view(f"{'i' if header.signed else 'u'}{itemsize}") if out.dtype.itemsize == itemsize else None
+HTJ2K_MODULE = "imagecodecs._htj2k"
 
 
 class _Call(NamedTuple):
@@ -45,20 +36,30 @@ class _Call(NamedTuple):
     """(code stream, out=array or None) -> samples, in the array where it could use it."""
     is_rgb: bool = False
     """It converts YBR to RGB."""
-    fills_planes: bool = False
-    """Of several components, whatever it is given."""
+    fills_pixels: bool = True
+    """It can decode into an array that it is given, as pixels: not as planes where there are several components."""
     drops_errors: bool = False
-    """Errors within reach Python's hook only (`dropped`)."""
+    """Of errors inside it only `sys.unraisablehook` hears (`dropped`)."""
 
 
 _Choose = Callable[[PixelFormat, StreamHeader | None], _Call]
+
+
+def _slot(call: _Call, out: NDArray[Any] | None, header: StreamHeader | None) -> NDArray[Any] | None:
+    """`out` as the codec wants to see it, or None where it must use an array of its own."""
+    if not call.fills_pixels or out is None or header is None:
+        return None
+    if not out.flags.c_contiguous or out.dtype.kind not in "iu":
+        return None
+    itemsize = 1 if header.precision <= 8 else 2 if header.precision <= 16 else 4
+    return out.view(f"{'i' if header.signed else 'u'}{itemsize}") if out.dtype.itemsize == itemsize else None
 
 
 def _decode_one(
     choose: _Choose, data: Any, fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any] | None
 ) -> NDArray[Any]:
     call = choose(fmt, header)
-    slot = _slot(out, header, planar=call.fills_planes)
+    slot = _slot(call, out, header)
     (raw,) = _called(call, [data], [slot])
     # `out` itself where that is what was filled, so that nobody need compare addresses.
     return to_stored(raw if raw is not slot or out is None else out, fmt, header, out, is_rgb=call.is_rgb)
@@ -72,8 +73,12 @@ def _decode_each(
     out: NDArray[Any],
 ) -> None:
     call = choose(fmt, header)
-    stack = _slot(out, header, planar=call.fills_planes)
-    slots = [None] * len(streams) if stack is None else list(stack)
+    stack = _slot(call, out, header)
+    if stack is None:  # arrays of the codec's own: no more than one at a time
+        for data, frame in zip(streams, out, strict=True):
+            _decode_one(choose, data, fmt, header, frame)
+        return
+    slots = list(stack)
     raws = _called(call, streams, slots)
     if all(raw is slot for raw, slot in zip(raws, slots, strict=True)):
         corrected(out, fmt, header, is_rgb=call.is_rgb)
@@ -85,17 +90,16 @@ def _decode_each(
 def _called(
     call: _Call, streams: Sequence[bytes | memoryview], slots: Sequence[NDArray[Any] | None]
 ) -> list[NDArray[Any]]:
-    """Nothing but the codec runs between two frames.
+    """What the codec makes of each stream; an error that it drops is found after the last.
 
-    A codec leaves nothing of the interpreter in the caches: what runs in between takes several times as long as it
-    does before and after.
+    Nothing but the codec runs between two frames. It leaves nothing of the interpreter in the caches, so what runs in
+    between takes several times as long as it does before and after.
     """
-    if call.drops_errors:
-        watch("imagecodecs._htj2k")
-    raws = [call.function(data, out=slot) for data, slot in zip(streams, slots, strict=True)]
-    if call.drops_errors:
-        raise_if_dropped()
-    return raws
+
+    def decode() -> list[NDArray[Any]]:
+        return [call.function(data, out=slot) for data, slot in zip(streams, slots, strict=True)]
+
+    return raising_dropped(HTJ2K_MODULE, decode) if call.drops_errors else decode()
 
 
 def _jpeg8(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
@@ -110,6 +114,10 @@ def _jpeg8(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
 
 
 decode_jpeg8 = partial(_decode_one, _jpeg8)
+
+
+def _is_gray(header: StreamHeader | None) -> bool:
+    return header is not None and header.components == 1
 
 
 def _htj2k(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
@@ -132,7 +140,8 @@ def _jpeg2k(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
 def _jpegls(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
     import imagecodecs
 
-    return _Call(imagecodecs.jpegls_decode, fills_planes=header is not None and not header.interleaved)
+    interleaved = header is not None and header.interleaved
+    return _Call(imagecodecs.jpegls_decode, fills_pixels=interleaved or _is_gray(header))
 
 
 def _jpegxl(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
@@ -149,14 +158,14 @@ def _jpegxl(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
                 raise StreamError(f"its values, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}")
         return raw
 
-    return _Call(decode)
+    return _Call(decode, fills_pixels=False)
 
 
 def _simple(function: str) -> _Choose:
     def choose(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
         import imagecodecs
 
-        return _Call(getattr(imagecodecs, function), fills_planes=True)
+        return _Call(getattr(imagecodecs, function), fills_pixels=_is_gray(header))
 
     return choose
 

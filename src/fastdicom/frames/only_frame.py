@@ -87,7 +87,7 @@ def only_frame(data: memoryview) -> memoryview | None:
         if tag != _ITEM_TAG:
             # Fragments after the first item, which is the offset table.
             if tag == _DELIMITER_TAG and len(parts) == 2 and parts[1]:
-                return parts[1]
+                return parts[1]  # one fragment, as nearly all have it
             whole = tag == _DELIMITER_TAG and len(parts) > 1 and any(len(part) for part in parts[1:])
             if not whole:
                 return None
