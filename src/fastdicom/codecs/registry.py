@@ -417,14 +417,14 @@ def _within_bits(frames: NDArray[Any], fmt: PixelFormat, header: StreamHeader | 
     if header is None or not fmt.bits_stored < min(header.precision, width) or frames.dtype.kind not in "iu":
         return frames
     half = 1 << (fmt.bits_stored - 1) if frames.dtype.kind == "i" else 0
-    low, high = int(frames.min()), int(frames.max())
+    low, high = int(frames.min()) if half else 0, int(frames.max())
     least, most = -half, (1 << fmt.bits_stored) - half - 1
     if low >= least and high <= most:
         return frames
     beyond = max(least - low, high - most)
     if header.kind not in ("jpeg2000", "jpegxl") or header.lossless or beyond > 1 << max(0, fmt.bits_stored - 4):
         raise StreamError(
-            f"its values {low} to {high}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}"
+            f"its values {int(frames.min())} to {high}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}"
         )
     return np.clip(frames, least, most, out=frames if frames.flags.writeable else None)
 
