@@ -423,9 +423,8 @@ def _within_bits(frames: NDArray[Any], fmt: PixelFormat, header: StreamHeader | 
         return frames
     beyond = max(least - low, high - most)
     if header.kind not in ("jpeg2000", "jpegxl") or header.lossless or beyond > 1 << max(0, fmt.bits_stored - 4):
-        raise StreamError(
-            f"its values {int(frames.min())} to {high}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}"
-        )
+        span = f"{int(frames.min())} to {high}"
+        raise StreamError(f"its values {span}, of {header.precision} bits, do not fit Bits Stored {fmt.bits_stored}")
     return np.clip(frames, least, most, out=frames if frames.flags.writeable else None)
 
 
