@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from codec_samples import ALL, BASE, backends, encoded, format_of, smooth
 from fastdicom import codecs
-from fastdicom.codecs import registry
+from fastdicom.codecs import decoding
 from fastdicom.codecs.streams import StreamHeader, _known_main_header, parse_stream
 from fastdicom.errors import DecodeError
 from fastdicom.types import PixelFormat
@@ -168,11 +168,11 @@ def test_bombs_are_refused_before_any_frame_is_decoded(monkeypatch: pytest.Monke
     image = np.zeros((256, 256), np.uint16)
     data, fmt, out = encoded(90, image, 16), format_of(90, image, 16), np.empty((2, 256, 256), np.uint16)
     decoded: list[Any] = []
-    monkeypatch.setattr(registry, "_decode_alike", lambda *arguments: decoded.append(arguments))
+    monkeypatch.setattr(decoding, "_decode_alike", lambda *arguments: decoded.append(arguments))
     assert codecs.decode_frames("imagecodecs.jpeg2k", [data, data], fmt, out)
     assert len(decoded) == 1
-    monkeypatch.setattr(registry, "BOMB_NBYTES", 1 << 16)
-    monkeypatch.setattr(registry, "BOMB_RATIO", 10)
+    monkeypatch.setattr(decoding, "BOMB_NBYTES", 1 << 16)
+    monkeypatch.setattr(decoding, "BOMB_RATIO", 10)
     assert not codecs.decode_frames("imagecodecs.jpeg2k", [data, data], fmt, out)
     assert len(decoded) == 1
 
@@ -221,7 +221,7 @@ def test_a_panic_of_rust_is_a_frame_that_cannot_be_decoded(monkeypatch: pytest.M
     def panicking(*_: Any) -> None:
         raise panic
 
-    monkeypatch.setattr(registry, "_decode_alike", panicking)
+    monkeypatch.setattr(decoding, "_decode_alike", panicking)
     image = smooth((16, 16), 16)
     assert not codecs.decode_frames(
         "imagecodecs.jpeg2k", [encoded(90, image, 16)], format_of(90, image, 16), image[None]

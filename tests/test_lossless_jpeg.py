@@ -383,7 +383,7 @@ def test_it_counts_its_codes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the end of a frame that our decoder made is looked at once more")
 
     image, tables, data = valid()
-    monkeypatch.setattr("fastdicom.codecs.registry.check_tail", refuse)
+    monkeypatch.setattr("fastdicom.codecs.decoding.check_tail", refuse)
     stream = skeleton(tables, image.shape, 12, data)
     assert np.array_equal(decode_frame("fastdicom.jpeg", stream, format_of(image, 12)), image)
 

@@ -24,7 +24,7 @@ JPEGXL_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))
 
 
 class StreamError(ValueError):
-    """The bytes are not a whole code stream of their kind. The registry adds the file and the frame."""
+    """The bytes are not a whole code stream of their kind. `decoding` adds the file and the frame."""
 
 
 class StreamHeader(NamedTuple):
