@@ -10,6 +10,7 @@ one, needs about ten: little for a block of slices, as much as NumPy takes for h
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ import kernel_twins as twins
 from fastdicom import kernels
 
 if not os.environ.get("WITHOUT_NUMBA"):
-    import numba  # noqa: F401
+    importlib.import_module("numba")
 
 SHAPES = {"slice": (1, 512, 512), "block": (64, 512, 512)}
 

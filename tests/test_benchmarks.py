@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -16,5 +17,5 @@ with patch.dict(os.environ, WITHOUT_NUMBA="1"):
 
 @pytest.mark.parametrize("shape", [(1, 46, 34), (4, 64, 70)], ids=["slice", "block"])
 @pytest.mark.parametrize("make", _KERNELS["CASES"], ids=lambda make: make.__name__)
-def test_kernel_and_twin_agree(make, shape) -> None:  # type: ignore[no-untyped-def]
+def test_kernel_and_twin_agree(make: Any, shape: tuple[int, ...]) -> None:
     _KERNELS["check"](make(shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,7 @@ class Tries:
         monkeypatch.setattr(runs._Runs, "produce", produce)
 
 
+COLOUR = SeriesSpec(slices=4, modality="US", bits_allocated=8, photometric_interpretation="RGB")
 SPECS = {
     "native": SeriesSpec(slices=5, bits_stored=12, unused_bits="noise"),
     "signed": SeriesSpec(slices=5, signed=True, unused_bits="noise"),
@@ -67,31 +69,19 @@ SPECS = {
     "whole slopes": SeriesSpec(slices=4, modality="PT", slope=(1.0, 3.0, 3.0, -2.0), intercept=(0.0, 5.0, 5.0, -9.0)),
     "slopes": SeriesSpec(slices=4, modality="PT", slope=(0.5, 0.5, 2.0, 1.25), intercept=0.0),
     "float": SeriesSpec(slices=4, bits_allocated=32, pixel_keyword="FloatPixelData", slope=None, intercept=None),
-    "colour": SeriesSpec(slices=4, modality="US", bits_allocated=8, photometric_interpretation="RGB", intercept=None),
+    "colour": replace(COLOUR, intercept=None),
     "RLE": SeriesSpec(slices=5, transfer_syntax_uid=RLE, unused_bits="noise"),
     "RLE, signed": SeriesSpec(slices=5, transfer_syntax_uid=RLE, signed=True, slope=None, intercept=None),
-    "RLE, colour": SeriesSpec(
-        slices=4, modality="US", bits_allocated=8, photometric_interpretation="RGB", transfer_syntax_uid=RLE
-    ),
+    "RLE, colour": replace(COLOUR, transfer_syntax_uid=RLE),
     "JPEG 2000": SeriesSpec(slices=5, transfer_syntax_uid=J2K),
     "JPEG 2000 in fragments": SeriesSpec(slices=5, transfer_syntax_uid=J2K, fragments_per_frame=3),
     "JPEG 2000, empty table": SeriesSpec(slices=5, transfer_syntax_uid=J2K, offset_table="empty"),
     "HTJ2K": SeriesSpec(slices=5, transfer_syntax_uid="1.2.840.10008.1.2.4.201"),
     "HTJ2K, signed": SeriesSpec(slices=5, transfer_syntax_uid="1.2.840.10008.1.2.4.203", signed=True),
     "JPEG-LS, signed": SeriesSpec(slices=5, transfer_syntax_uid="1.2.840.10008.1.2.4.80", signed=True),
-    "JPEG-LS, colour": SeriesSpec(
-        slices=4,
-        modality="US",
-        bits_allocated=8,
-        photometric_interpretation="RGB",
-        transfer_syntax_uid="1.2.840.10008.1.2.4.80",
-    ),
-    "JPEG, colour": SeriesSpec(
-        slices=4,
-        modality="US",
-        bits_allocated=8,
-        photometric_interpretation="YBR_FULL_422",
-        transfer_syntax_uid="1.2.840.10008.1.2.4.50",
+    "JPEG-LS, colour": replace(COLOUR, transfer_syntax_uid="1.2.840.10008.1.2.4.80"),
+    "JPEG, colour": replace(
+        COLOUR, photometric_interpretation="YBR_FULL_422", transfer_syntax_uid="1.2.840.10008.1.2.4.50"
     ),
     "JPEG XL": SeriesSpec(slices=4, transfer_syntax_uid="1.2.840.10008.1.2.4.110"),
     "frames of one file": SeriesSpec(slices=6, multi_frame="enhanced"),
@@ -417,7 +407,8 @@ class Shape:
 def test_blocks_cover_each_slice_once_and_end_small(outer: list[int], workers: int, least: int) -> None:
     counts = np.zeros(outer, int)
     frame = 2**17 // least
-    blocks = z_blocks(Shape(tuple(outer), frame), workers)  # type: ignore[arg-type]
+    plan: Any = Shape(tuple(outer), frame)
+    blocks = z_blocks(plan, workers)
     sizes = []
     for index in blocks:
         counts[index] += 1

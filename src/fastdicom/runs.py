@@ -298,15 +298,21 @@ class _Runs:
 
 
 def _parts(data: NDArray[np.uint8], spans: NDArray[np.int64]) -> list[memoryview]:
-    view = memoryview(data)  # type: ignore[arg-type]
+    view = data.data
     return [view[start:end] for start, end in spans.tolist()]
 
 
 def _streams(data: NDArray[np.uint8], ranges: Sequence[LocalRange]) -> list[memoryview] | None:
     """The code streams where one of them lies in several fragments."""
-    ends = np.cumsum([one.nbytes for one in ranges])
-    streams = [only_frame(part) for part in _parts(data, np.stack([np.append(0, ends[:-1]), ends], axis=1))]
-    return None if None in streams else [stream for stream in streams if stream is not None]
+    streams: list[memoryview] = []
+    view, start = data.data, 0
+    for one in ranges:
+        stream = only_frame(view[start : start + one.nbytes])
+        if stream is None:
+            return None
+        streams.append(stream)
+        start += one.nbytes
+    return streams
 
 
 def _values(

@@ -86,14 +86,12 @@ def only_frame(data: memoryview) -> memoryview | None:
         position += HEADER_NBYTES
         if tag != _ITEM_TAG:
             # Fragments after the first item, which is the offset table.
-            if tag == _DELIMITER_TAG and len(parts) == 2 and parts[1]:
-                return parts[1]  # one fragment, as nearly all have it
             whole = tag == _DELIMITER_TAG and len(parts) > 1 and any(len(part) for part in parts[1:])
             if not whole:
                 return None
             if any(starts_frame(bytes(part[:HEAD_NBYTES]), None) for part in parts[2:]):
                 return None
-            return memoryview(b"".join(parts[1:]))
+            return parts[1] if len(parts) == 2 else memoryview(b"".join(parts[1:]))
         if length > len(data) - position:
             return None
         parts.append(data[position : position + length])
