@@ -17,7 +17,8 @@ ORDER = (
     # read
     "sources", "scanner", "headers",
     # decide
-    "series", "progress", "execution", "cache", "catalog", "scanning", "selection", "quantities", "plan",
+    "series", "progress", "execution", "cache", "catalog", "scanning", "selection", "quantities", "planned_files",
+    "plan",
     # produce
     "kernels", "frames", "codecs", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
     "region", "stats", "runs",

@@ -27,6 +27,7 @@ import fastdicom
 from fastdicom import blocks, runs
 from fastdicom.blocks import BlockStats, read_block
 from fastdicom.errors import ValuesError
+from fastdicom.frames.local import PATH
 from fastdicom.testing import SeriesSpec, WrittenSeries, encodable_syntaxes, strategies, write_series
 from fastdicom.testing.codestreams import CODECS, NATIVE
 
@@ -276,9 +277,10 @@ class Spy:
             self.opened[locator] += 1
             return really(locator)
 
-        def read_local_ranges(ranges: Any, *rest: Any) -> bool:
-            self.opened.update(path for path, _ in groupby(one.path for one in ranges))
-            return together(ranges, *rest)
+        def read_local_ranges(names: Any, ranges: Any, *rest: Any) -> bool:
+            starts = [start for start, _ in groupby(ranges[:, PATH].tolist())]
+            self.opened.update(bytes(names[start:]).split(b"\0")[0].decode() for start in starts)
+            return together(names, ranges, *rest)
 
         monkeypatch.setattr(blocks, "open_reader", open_reader)
         monkeypatch.setattr(runs, "read_local_ranges", read_local_ranges)

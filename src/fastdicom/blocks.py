@@ -23,7 +23,8 @@ from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated,
 from fastdicom.frames.base import DEFLATED
 from fastdicom.frames.deflated import InflatedData
 from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale, row_bands
-from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
+from fastdicom.plan import SliceRecord, VolumePlan
+from fastdicom.planned_files import PlannedFile
 from fastdicom.quantities import RealWorldValues
 from fastdicom.region import Region
 from fastdicom.runs import NATIVE, is_rescaled, read_runs
@@ -129,14 +130,15 @@ class _Worker:
     def run(self, targets: Targets) -> None:
         if len(targets) == 0 or targets[0].size == 0:
             return
-        table = self.plan.slices[self.region.slices]
-        # Plain tuples: reading a field of a NumPy record costs as much as a system call.
-        records = [SliceRecord._make(record) for record in table.tolist()]
-        waiting = np.ones(len(records), dtype=np.bool_)
+        wanted = self.region.slices
+        waiting = np.ones(len(wanted), dtype=np.bool_)
         if isinstance(targets, np.ndarray) and self.region.whole_frame and len(targets) > 1:
-            waiting = ~read_runs(self.plan, records, targets, self.stats)
+            waiting = ~read_runs(self.plan, wanted, targets, self.stats)
             if not waiting.any():
                 return
+        table = self.plan.slices[wanted]
+        # Plain tuples: reading a field of a NumPy record costs as much as a system call.
+        records = [SliceRecord._make(record) for record in table.tolist()]
         for place in np.flatnonzero(waiting & (table["file"] < 0)).tolist():
             targets[place][...] = self.plan.fill_value
         order = np.lexsort((table["frame"], table["file"]))  # each file is opened once, its frames in order

@@ -14,7 +14,7 @@ from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.problems import native_surplus
 from fastdicom.luts import read_dataset
-from fastdicom.plan import PlannedFile
+from fastdicom.planned_files import PlannedFile
 from fastdicom.types import PixelFormat
 
 __all__ = ["check_high_bit", "check_modality_tables", "check_rescale", "one_voi_function", "surplus_pixels"]

@@ -34,7 +34,7 @@ def check_first_frames(plan: VolumePlan) -> None:
     ValuesError
         A code stream has not the resolution asked for.
     """
-    held = sum(max(0, file.size) for file in plan.files)
+    held = int(np.maximum(plan.files.facts["size"], 0).sum())
     if not plan.level and (plan.nbytes <= LARGE_NBYTES or plan.nbytes <= LARGE_RATIO * held):
         return
     for number in np.unique(plan.slices["format"][plan.slices["file"] >= 0]).tolist():

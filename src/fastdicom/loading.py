@@ -246,7 +246,7 @@ def load_array(
     failures: list[Failure] | None = None,
 ) -> NDArray[Any]:
     """Every voxel of a plan in one array."""
-    check_reachable((planned.locator for planned in plan.files), scheduler)
+    check_reachable(plan.files.locators, scheduler)
     by_others = _in_processes(plan, scheduler, workers)
     blocks = z_blocks(plan, workers, 0) if by_others else z_blocks(plan, workers)
     valid = plan.valid
@@ -298,7 +298,7 @@ def _in_processes(plan: VolumePlan, scheduler: Any, workers: int) -> bool:
 
 def _objects_of(plan: VolumePlan) -> list[str]:
     """Files of the plan that are file objects of this process, which no other can read."""
-    return [planned.locator for planned in plan.files if planned.locator.startswith(OBJECT_SCHEME)]
+    return [locator for locator in plan.files.locators if locator.startswith(OBJECT_SCHEME)]
 
 
 def _block_task(plan: VolumePlan, report: bool, index: tuple[Any, ...]) -> tuple[NDArray[Any], list[Failure]]:

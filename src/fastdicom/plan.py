@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdicom.errors import UsageError, ValuesError
+from fastdicom.planned_files import PlannedFiles
 from fastdicom.quantities import RealWorldValues
-from fastdicom.types import Geometry, GeometryPolicy, PixelFormat, PixelLocation, Values
+from fastdicom.types import Geometry, GeometryPolicy, PixelFormat, Values
 
 __all__ = [
     "PLAN_VERSION",
     "Lut",
-    "PlannedFile",
     "SliceRecord",
     "VolumePlan",
     "Window",
@@ -98,16 +98,6 @@ class Lut:
         return np.frombuffer(self.data, "<u2")
 
 
-class PlannedFile(NamedTuple):
-    """A file that slices of the volume come from."""
-
-    locator: str
-    size: int
-    mtime_ns: int
-    location: PixelLocation
-    instance_uid: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class VolumePlan:
     """How to make one volume.
@@ -115,7 +105,7 @@ class VolumePlan:
     Two plans are equal, and hash equally, if they give the same voxels from the same files: `fingerprint`.
     """
 
-    files: tuple[PlannedFile, ...]
+    files: PlannedFiles
     formats: tuple[PixelFormat, ...]
     decoders: tuple[str, ...]
     """Name of the decoder for each of `formats`."""
@@ -204,6 +194,14 @@ class VolumePlan:
         for palette in self.palettes:
             digest.update(palette)
         return digest.hexdigest()
+
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What readers work out from the plan once, and need again for its next block."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "derived"}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, VolumePlan) and self.fingerprint == other.fingerprint

@@ -26,7 +26,6 @@ from fastdicom.levels import check_level, reduce
 from fastdicom.luts import FileTables, read_dataset, read_tables
 from fastdicom.plan import (
     SLICE_DTYPE,
-    PlannedFile,
     VolumePlan,
     Window,
     check_fits,
@@ -36,9 +35,10 @@ from fastdicom.plan import (
     resolve_units,
     resolve_window,
 )
+from fastdicom.planned_files import FILE_DTYPE, PlannedFile, PlannedFiles
 from fastdicom.quantities import RealWorldValues
 from fastdicom.scaling import scaling_for
-from fastdicom.types import PixelFormat, PixelLocation, Values
+from fastdicom.types import PixelFormat, Values
 
 __all__ = ["PlanOptions", "build_plan", "needs_auto_window", "releases_gil"]
 
@@ -91,7 +91,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     level = check_level(options.level)
     decoders = tuple(choose_decoder(fmt, options.decoder, level=level) for fmt in formats)
     files, file_of = _files(headers)
-    tables = read_tables(headers, file_of, [file.locator for file in files], values=values)
+    tables = read_tables(headers, file_of, files.locators, values=values)
     slices = np.zeros(entry.found.rows.size, dtype=SLICE_DTYPE)
     for name in ("file", "modality_lut", "voi_lut", "mapping"):
         slices[name] = -1
@@ -184,9 +184,12 @@ def _formats(headers: HeaderTable) -> tuple[tuple[PixelFormat, ...], NDArray[np.
         "transfer_syntax_uid", "frame_rows", "frame_columns", "samples_per_pixel", "photometric_interpretation",
         "planar_configuration", "bits_allocated", "bits_stored", "high_bit", "pixel_representation", "pixel_keyword",
     )  # fmt: skip
-    columns = [headers[name].tolist() for name in names]
+    # Mostly there is one: then no slice needs a look of its own.
+    different = any((headers[name] != headers[name][0]).any() for name in names)
+    columns = [headers[name][: None if different else 1].tolist() for name in names]
     known: dict[tuple[Any, ...], int] = {}
     numbers = np.array([known.setdefault(row, len(known)) for row in zip(*columns, strict=True)], dtype=np.int64)
+    numbers = numbers if different else np.zeros(len(headers), dtype=np.int64)
     return tuple(_format_of_row(row) for row in known), numbers
 
 
@@ -209,21 +212,24 @@ def _format_of_row(row: tuple[Any, ...]) -> PixelFormat:
     )
 
 
-def _files(headers: HeaderTable) -> tuple[tuple[PlannedFile, ...], NDArray[np.int64]]:
-    known: dict[str, int] = {}
-    numbers = np.array([known.setdefault(str(path), len(known)) for path in headers["path"].tolist()], dtype=np.int64)
-    first = np.unique(numbers, return_index=True)[1]
+def _files(headers: HeaderTable) -> tuple[PlannedFiles, NDArray[np.int64]]:
+    """The files of the slices, and the number of each slice's."""
+    paths = headers["path"].tolist()
+    known = dict.fromkeys(paths)
+    if len(known) == len(paths):
+        numbers = first = np.arange(len(paths))
+    else:
+        known = {path: number for number, path in enumerate(known)}
+        numbers = np.array([known[path] for path in paths])
+        first = np.unique(numbers, return_index=True)[1]
+    facts = np.empty(len(first), dtype=FILE_DTYPE)
     names = (
-        "pixel_offset", "pixel_length", "frames_in_file", "extended_offset_table", "extended_offset_table_lengths",
-        "file_size", "mtime_ns", "sop_instance_uid",
+        "file_size", "mtime_ns", "pixel_offset", "pixel_length", "frames_in_file", "extended_offset_table",
+        "extended_offset_table_lengths",
     )  # fmt: skip
-    columns = [headers[name][first].tolist() for name in names]  # a field of an array costs as much as a system call
-    files = []
-    for path, row in zip(known, zip(*columns, strict=True), strict=True):
-        offset, length, frames, offsets, lengths, size, mtime, uid = row
-        location = PixelLocation(offset, length, frames, (offsets[0], offsets[1]), (lengths[0], lengths[1]))
-        files.append(PlannedFile(path, size, mtime, location, uid.decode("ascii", "replace")))
-    return tuple(files), numbers
+    for field, name in zip(FILE_DTYPE.fields or (), names, strict=True):
+        facts[field] = headers[name][first]
+    return PlannedFiles(list(known), facts, headers["sop_instance_uid"][first]), numbers
 
 
 def _kept_slices(

@@ -90,7 +90,8 @@ def z_blocks(plan: VolumePlan, workers: int, least_nbytes: int = LEAST_BLOCK_BYT
 
     So the workers end together: with equal blocks the cores wait, on average, for half a block of the last one. A block
     of less than 128 KiB would cost threads more than what is in it. The first have an eighth of a worker's share, or up
-    to 16 MiB where that is more, but no more than a fourth: each costs a third of a millisecond.
+    to 16 MiB where that is more, but no more than a fourth: each costs a third of a millisecond. The others have at
+    most two thirds of what is left for each worker.
     """
     left = max(1, int(np.prod(plan.outer_shape)))
     frame = int(np.prod(plan.frame_shape)) * plan.dtype.itemsize
@@ -100,7 +101,7 @@ def z_blocks(plan: VolumePlan, workers: int, least_nbytes: int = LEAST_BLOCK_BYT
     for before in np.ndindex(*plan.outer_shape[:-1]):
         start = 0
         while start < plan.outer_shape[-1]:
-            stop = min(start + max(least, min(depth, -(-left // (2 * workers)))), plan.outer_shape[-1])
+            stop = min(start + max(least, min(depth, -(-2 * left // (3 * workers)))), plan.outer_shape[-1])
             blocks.append((*before, slice(start, stop)))
             left -= stop - start
             start = stop

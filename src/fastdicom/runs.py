@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs import decode_frames, decode_together, is_plain, mask_unused_bits_inplace, unused_bits
+from fastdicom.execution import available_cores
 from fastdicom.frames import (
-    LocalRange,
     can_read_local_ranges,
     holds_only_frame,
     is_encapsulated,
@@ -30,9 +30,9 @@ from fastdicom.frames import (
     read_local_ranges,
 )
 from fastdicom.frames.base import BIG_ENDIAN, DEFLATED
+from fastdicom.frames.local import NBYTES, PATH
 from fastdicom.kernels import modular_numbers, rescale
-from fastdicom.plan import PlannedFile, SliceRecord, VolumePlan
-from fastdicom.sources import is_url
+from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.stats import BlockStats
 from fastdicom.types import PixelFormat
 
@@ -43,8 +43,8 @@ PIECE_NBYTES = 1 << 21
 """Pixels of a piece that go elsewhere than the values: into memory of the worker."""
 LONG_PIECE_NBYTES = 1 << 24
 """Pixels of a piece that go where the values go. Ctrl-C waits for the end of a compiled call that makes them."""
-STREAMS_NBYTES = 3 << 20
-"""Code streams of a piece: enough frames that what runs between two pieces does not count, little for each worker."""
+STREAMS_NBYTES, ALL_STREAMS_NBYTES = 6 << 20, 96 << 20
+"""Code streams of a piece, and of those of all workers: so many frames that what runs between pieces hardly counts."""
 KEPT_NBYTES = 2 * (PIECE_NBYTES + STREAMS_NBYTES)
 """Memory that a thread keeps for its next block. What a single large frame needed is not kept."""
 LARGE_FRAME_NBYTES = PIECE_NBYTES // 16
@@ -60,150 +60,150 @@ def is_rescaled(plan: VolumePlan, record: SliceRecord) -> bool:
     return not (plain and fmt.stored_dtype == plan.dtype)
 
 
-def read_runs(
-    plan: VolumePlan, records: Sequence[SliceRecord], stack: NDArray[Any], stats: BlockStats
-) -> NDArray[np.bool_]:
+def read_runs(plan: VolumePlan, wanted: NDArray[np.int64], stack: NDArray[Any], stats: BlockStats) -> NDArray[np.bool_]:
     """Produce what can be produced together of the slices of a block.
 
     Parameters
     ----------
-    records : sequence of SliceRecord
-        One for each slice of the block, in its order.
-    stack : (len(records), y, x[, c]) array of ``plan.dtype``, C-contiguous
+    wanted : (n,) int
+        Rows of ``plan.slices``, in the order of the block.
+    stack : (n, y, x[, c]) array of ``plan.dtype``, C-contiguous
         Where they go, whole slices.
     stats : BlockStats
         Counts what was done.
 
     Returns
     -------
-    (len(records),) bool
+    (n,) bool
         The slices that are done. The others are as they were, or undefined.
     """
-    done = np.zeros(len(records), dtype=np.bool_)
+    done = np.zeros(len(wanted), dtype=np.bool_)
     if not can_read_local_ranges():
         return done
-    ranges, numbers = _ranges_of(plan, records)
+    if "runs" not in plan.derived:  # of all slices at once: it takes as long for one block
+        plan.derived["runs"] = _Slices.of(plan)
+    slices: _Slices = plan.derived["runs"]
     memory: _Memory = _spare.__dict__.pop("memory", None) or _Memory()
-    runs = _Runs(plan, stats, memory)
-    for first, stop in _pieces(plan, records, ranges, numbers):
-        piece = slice(first, stop)
-        wanted = [one for one in ranges[piece] if one is not None]
-        done[piece] = runs.produce(records[piece], wanted, stack[piece], numbers[piece])
+    runs = _Runs(plan, slices.take(wanted), stack, stats, memory)
+    for first, stop in runs.pieces():
+        done[first:stop] = runs.produce(first, stop)
     if memory.nbytes <= KEPT_NBYTES:
         _spare.memory = memory
     return done
 
 
 class _Way(NamedTuple):
-    """How slices of one format, slope and intercept are made here."""
+    """How slices of one format, slope and intercept are made; what is not made here has none of it."""
 
-    encapsulated: bool
-    nbytes: int
+    format: int = -1
+    """-1: not here."""
+    slope: float = 1.0
+    intercept: float = 0.0
+    encapsulated: bool = False
+    nbytes: int = 0
     """Of one native frame; encapsulated: that a file may have from its pixel data on."""
-    numbers: NDArray[Any] | None
+    rescaled: bool = False
+    numbers: NDArray[Any] | None = None
     """What the compiled call that reads a slice rescales it with; None where it cannot, or need not."""
 
-
-def _ranges_of(
-    plan: VolumePlan, records: Sequence[SliceRecord]
-) -> tuple[list[LocalRange | None], list[NDArray[Any] | None]]:
-    """What to read for each slice, None where it is for the other way; and what it is rescaled with as it is read."""
-    ways: dict[tuple[int, float, float], _Way | None] = {}
-    ranges: list[LocalRange | None] = []
-    numbers: list[NDArray[Any] | None] = []
-    for record in records:
-        one = way = None
-        if record.file >= 0 and record.modality_lut < 0 and record.mapping < 0:
-            key = (record.format, record.slope, record.intercept)
-            if key not in ways:
-                ways[key] = _way_of(plan, record)
-            way = ways[key]
-            one = None if way is None else _range_of(plan.files[record.file], record.frame, way)
-        ranges.append(one)
-        numbers.append(None if one is None or way is None else way.numbers)
-    return ranges, numbers
+    @property
+    def kind(self) -> int:
+        """Slices of one kind can be read together."""
+        return 2 * self.format + (self.numbers is not None)
 
 
-def _way_of(plan: VolumePlan, record: SliceRecord) -> _Way | None:
-    """None where a frame is no slice, or its stored values need more than arithmetic to become the values."""
+NOT_HERE = _Way()
+
+
+def _way_of(plan: VolumePlan, record: SliceRecord) -> _Way:
+    """Not here where a frame is no slice, or its stored values need more than arithmetic to become the values."""
     fmt = plan.formats[record.format]
+    if record.file < 0 or record.modality_lut >= 0 or record.mapping >= 0:
+        return NOT_HERE
     if not plan.in_place or fmt.frame_shape != plan.frame_shape:
-        return None
+        return NOT_HERE
     rescaled = is_rescaled(plan, record)
     if not rescaled and fmt.stored_dtype != plan.dtype:
-        return None
+        return NOT_HERE
+    way = _Way(record.format, record.slope, record.intercept, rescaled=rescaled)
     if is_encapsulated(fmt.transfer_syntax_uid):
-        return _Way(True, most_of_only_frame(fmt), None)
+        return way._replace(encapsulated=True, nbytes=most_of_only_frame(fmt))
     if plan.decoders[record.format] != NATIVE or fmt.transfer_syntax_uid in (DEFLATED, BIG_ENDIAN):
-        return None
+        return NOT_HERE
     if sys.byteorder != "little" or not is_plain(fmt):
-        return None
+        return NOT_HERE
     numbers = None
     if rescaled:
         signed, dtypes = bool(fmt.pixel_representation), (fmt.stored_dtype, plan.dtype)
         numbers = modular_numbers(fmt.bits_stored, signed, record.slope, record.intercept, *dtypes)
-    return _Way(False, fmt.frame_bits // 8, numbers)
+    return way._replace(nbytes=fmt.frame_bits // 8, numbers=numbers)
 
 
-def _range_of(planned: PlannedFile, frame: int, way: _Way) -> LocalRange | None:
-    location, nbytes = planned.location, way.nbytes
-    offset = location.offset
-    if is_url(planned.locator) or "\0" in planned.locator:
-        return None
-    if way.encapsulated:
-        nbytes = planned.size - offset
-        if frame != 0 or not holds_only_frame(location, nbytes, way.nbytes):
+class _Slices(NamedTuple):
+    """How slices are made, column by column."""
+
+    ways: list[_Way]
+    """Of neighbours in the plan that are made in the same way, of the next such, ..."""
+    number: NDArray[np.int64]
+    """(n,) place in `ways` of each slice."""
+    kinds: NDArray[np.int64]
+    """(n,) slices of one kind can be read together; -1: not here."""
+    ranges: NDArray[np.int64]
+    """(n, 5) what to read for each, as `read_local_ranges` takes it."""
+
+    @classmethod
+    def of(cls, plan: VolumePlan) -> _Slices:
+        slices = plan.slices
+        starts = np.ones(len(slices), dtype=np.bool_)
+        starts[1:] = (slices["file"][1:] < 0) != (slices["file"][:-1] < 0)
+        for name in ("format", "slope", "intercept", "modality_lut", "mapping"):
+            starts[1:] |= slices[name][1:] != slices[name][:-1]
+        number = np.cumsum(starts) - 1
+        ways = [_way_of(plan, SliceRecord._make(record)) for record in slices[starts].tolist()]
+        ranges, is_found = _ranges_of(plan, slices, ways, number)
+        return cls(ways, number, np.where(is_found, np.array([way.kind for way in ways])[number], -1), ranges)
+
+    def take(self, wanted: NDArray[np.int64]) -> _Slices:
+        """These slices, in this order."""
+        return _Slices(self.ways, self.number[wanted], self.kinds[wanted], self.ranges[wanted])
+
+    def parts(self, first: int, stop: int) -> Iterator[tuple[_Way, int, int]]:
+        """(way, first, stop) of those slices of a piece that are made in one way."""
+        number = self.number[first:stop]
+        turns = (np.flatnonzero(number[1:] != number[:-1]) + first + 1).tolist()
+        for start, end in pairwise([first, *turns, stop]):
+            yield self.ways[self.number[start]], start, end
+
+    def numbers(self, first: int, stop: int) -> NDArray[Any] | None:
+        """(stop - first, 4) what each slice of a piece is rescaled with as it is read; None: that comes afterwards."""
+        if self.ways[self.number[first]].numbers is None:
             return None
-    else:
-        count = max(1, location.number_of_frames)
-        # One byte, which makes the length even, may follow the last frame.
-        if not 0 <= location.length - nbytes * count <= 1 or not 0 <= frame < count:
-            return None
-        if count > 1 and nbytes > LARGE_FRAME_NBYTES:
-            return None
-        offset += frame * nbytes
-    return LocalRange(planned.locator, planned.size, planned.mtime_ns, offset, nbytes)
+        used, places = np.unique(self.number[first:stop], return_inverse=True)
+        each = [self.ways[number].numbers for number in used.tolist()]
+        return np.stack([numbers for numbers in each if numbers is not None])[places]
 
 
-def _pieces(
-    plan: VolumePlan,
-    records: Sequence[SliceRecord],
-    ranges: Sequence[LocalRange | None],
-    numbers: Sequence[NDArray[Any] | None],
-) -> Iterator[tuple[int, int]]:
-    """(first, stop) of neighbours of one format and one way."""
-    keys = [
-        (-1 if one is None else record.format, found is not None)
-        for record, one, found in zip(records, ranges, numbers, strict=True)
-    ]
-    start = 0
-    for (number, in_one_call), run in groupby(keys):
-        stop = start + len(list(run))
-        if number >= 0:
-            yield from _within_limits(plan, plan.formats[number], ranges, (start, stop), in_one_call)
-        start = stop
-
-
-def _within_limits(
-    plan: VolumePlan,
-    fmt: PixelFormat,
-    ranges: Sequence[LocalRange | None],
-    run: tuple[int, int],
-    in_one_call: bool,
-) -> Iterator[tuple[int, int]]:
-    """(first, stop) of the pieces of such neighbours: as long as the limits at the top allow."""
-    encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
-    in_place = (encapsulated or in_one_call) and fmt.stored_dtype.itemsize == plan.dtype.itemsize
-    most = max(1, (LONG_PIECE_NBYTES if in_place else PIECE_NBYTES) * 8 // max(1, fmt.frame_bits))
-    first, nbytes = run[0], 0
-    for place in range(*run):
-        one = ranges[place]
-        more = one.nbytes if encapsulated and one is not None else 0
-        if place > first and (place - first == most or nbytes + more > STREAMS_NBYTES):
-            yield first, place
-            first, nbytes = place, 0
-        nbytes += more
-    yield first, run[1]
+def _ranges_of(
+    plan: VolumePlan, slices: NDArray[Any], ways: Sequence[_Way], number: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """What to read for each slice; and whether that, and no more, is its frame in a local file."""
+    file, frame = np.maximum(slices["file"], 0), slices["frame"].astype(np.int64)
+    facts, starts = plan.files.facts[file], plan.files.names[1][file]
+    offset, length, frames = facts["offset"], facts["length"], np.maximum(facts["number_of_frames"], 1)
+    encapsulated = np.array([way.encapsulated for way in ways])[number]
+    nbytes = np.array([way.nbytes for way in ways])[number]
+    # Native: the frames fill the element, but for one byte that makes its length even.
+    fits = (nbytes > 0) & (length >= 0) & (frames <= length // np.maximum(nbytes, 1))
+    surplus = length - np.where(fits, frames, 0) * nbytes
+    is_found = (surplus <= 1) & (frame >= 0) & (frame < frames)
+    is_found &= (frames == 1) | (nbytes <= LARGE_FRAME_NBYTES)
+    rest = facts["size"] - offset
+    is_only = (frame == 0) & holds_only_frame(facts["number_of_frames"], length, rest, nbytes)
+    is_found = (starts >= 0) & np.where(encapsulated, is_only, is_found)
+    offset = offset + np.where(encapsulated | ~is_found, 0, frame * nbytes)
+    nbytes = np.where(encapsulated, rest, nbytes)
+    ranges = np.stack([starts, facts["size"], facts["mtime_ns"], offset, nbytes], axis=1)
+    return ranges, is_found & np.array([way.format >= 0 for way in ways])[number]
 
 
 class _Memory:
@@ -230,46 +230,59 @@ _spare = threading.local()
 class _Runs:
     """Produces the pieces of one block."""
 
-    def __init__(self, plan: VolumePlan, stats: BlockStats, memory: _Memory) -> None:
+    def __init__(
+        self, plan: VolumePlan, slices: _Slices, stack: NDArray[Any], stats: BlockStats, memory: _Memory
+    ) -> None:
         self.plan = plan
+        self.slices = slices
+        self.stack = stack
         self.stats = stats
         self.memory = memory
 
-    def produce(
-        self,
-        records: Sequence[SliceRecord],
-        ranges: Sequence[LocalRange],
-        target: NDArray[Any],
-        numbers: Sequence[NDArray[Any] | None],
-    ) -> bool:
-        """Whether all slices of a piece could be made together.
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """(first, stop) of neighbours of one kind: as many as the limits at the top allow."""
+        kinds, ends = self.slices.kinds, np.cumsum(self.slices.ranges[:, NBYTES])
+        most_streams = min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // available_cores())
+        turns = (np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist()
+        for first, stop in pairwise([0, *turns, len(kinds)]):
+            if kinds[first] < 0:
+                continue
+            way = self.slices.ways[self.slices.number[first]]
+            fmt = self.plan.formats[way.format]
+            in_place = way.encapsulated or way.numbers is not None
+            in_place = in_place and fmt.stored_dtype.itemsize == self.plan.dtype.itemsize
+            most = max(1, (LONG_PIECE_NBYTES if in_place else PIECE_NBYTES) * 8 // max(1, fmt.frame_bits))
+            while first < stop:
+                end = min(stop, first + most)
+                if way.encapsulated:
+                    before = ends[first - 1] if first else 0
+                    end = min(end, max(first + 1, int(np.searchsorted(ends, before + most_streams, "right"))))
+                yield first, end
+                first = end
 
-        Parameters
-        ----------
-        records, ranges, target
-            Of the slices of one piece.
-        numbers
-            What each is rescaled with as it is read; None for all of them where that comes afterwards.
-        """
-        fmt, decoder = self.plan.formats[records[0].format], self.plan.decoders[records[0].format]
+    def produce(self, first: int, stop: int) -> bool:
+        """Whether all slices of a piece could be made together."""
+        way = self.slices.ways[self.slices.number[first]]
+        fmt, decoder = self.plan.formats[way.format], self.plan.decoders[way.format]
+        ranges, target = self.slices.ranges[first:stop], self.stack[first:stop]
         slot = self._slot(fmt, target)
-        encapsulated = is_encapsulated(fmt.transfer_syntax_uid)
-        nbytes = sum(one.nbytes for one in ranges)
-        data = self.memory.take("streams", nbytes) if encapsulated else slot.reshape(-1)
-        rescaling = None if any(one is None for one in numbers) else np.array(numbers)
+        nbytes = int(ranges[:, NBYTES].sum())
+        data = self.memory.take("streams", nbytes) if way.encapsulated else slot.reshape(-1)
         started = perf_counter_ns()
-        if not read_local_ranges(ranges, data if rescaling is None else data.view(rescaling.dtype), rescaling):
+        rescaling = self.slices.numbers(first, stop)
+        data = data.view(np.uint8 if rescaling is None else rescaling.dtype)
+        if not read_local_ranges(self.plan.files.names[0], ranges, data, rescaling):
             return False
         read = perf_counter_ns()
-        masked = encapsulated and self._decode(decoder, fmt, ranges, data, slot)
+        masked = way.encapsulated and self._decode(decoder, fmt, data, ranges[:, NBYTES], slot)
         if masked is None:
             return False
-        decoded = perf_counter_ns() if encapsulated else read
-        if rescaling is None and not _values(self.plan, records, slot, target, masked=masked):
+        decoded = perf_counter_ns() if way.encapsulated else read
+        if rescaling is None and not self._values(first, stop, fmt, slot, masked=masked):
             return False
-        files, decode_ns, values_ns = len({one.path for one in ranges}), decoded - read, perf_counter_ns() - decoded
-        self.stats.add(BlockStats(len(records), files, nbytes, 0, read - started, decode_ns, values_ns))
-        self.stats.count_decoder(decoder, decode_ns, len(records))
+        files, decode_ns, values_ns = len(np.unique(ranges[:, PATH])), decoded - read, perf_counter_ns() - decoded
+        self.stats.add(BlockStats(stop - first, files, nbytes, 0, read - started, decode_ns, values_ns))
+        self.stats.count_decoder(decoder, decode_ns, stop - first)
         return True
 
     def _slot(self, fmt: PixelFormat, target: NDArray[Any]) -> NDArray[Any]:
@@ -280,21 +293,29 @@ class _Runs:
         return self.memory.take("pixels", target.size * dtype.itemsize).view(dtype).reshape(target.shape)
 
     def _decode(
-        self,
-        decoder: str,
-        fmt: PixelFormat,
-        ranges: Sequence[LocalRange],
-        data: NDArray[np.uint8],
-        slot: NDArray[Any],
+        self, decoder: str, fmt: PixelFormat, data: NDArray[np.uint8], counts: NDArray[np.int64], slot: NDArray[Any]
     ) -> bool | None:
         """Decode the frames of a piece: whether nothing is above Bits Stored. None where one of them cannot."""
-        spans = only_frames(data, [one.nbytes for one in ranges])
+        spans = only_frames(data, counts)
         if spans is not None and decode_together(decoder, data, spans, fmt, slot):
             return False
-        streams = _streams(data, ranges) if spans is None else _parts(data, spans)
+        streams = _streams(data, counts) if spans is None else _parts(data, spans)
         if streams is None:
             return None
         return True if decode_frames(decoder, streams, fmt, slot, level=self.plan.level) else None
+
+    def _values(self, first: int, stop: int, fmt: PixelFormat, slot: NDArray[Any], *, masked: bool) -> bool:
+        """Stored values of a piece to the values asked for; False where their dtype cannot hold one of them."""
+        bits = (fmt.bits_stored, fmt.bits_stored - 1) if fmt.stored_dtype.kind != "f" else (0, 0)
+        signed = bool(fmt.pixel_representation)
+        for way, start, end in self.slices.parts(first, stop):
+            target = self.stack[start:end]
+            if way.rescaled:
+                if rescale(slot[start - first : end - first], *bits, signed, way.slope, way.intercept, target):
+                    return False
+            elif not masked:
+                mask_unused_bits_inplace(target, unused_bits(fmt))
+        return True
 
 
 def _parts(data: NDArray[np.uint8], spans: NDArray[np.int64]) -> list[memoryview]:
@@ -302,34 +323,14 @@ def _parts(data: NDArray[np.uint8], spans: NDArray[np.int64]) -> list[memoryview
     return [view[start:end] for start, end in spans.tolist()]
 
 
-def _streams(data: NDArray[np.uint8], ranges: Sequence[LocalRange]) -> list[memoryview] | None:
+def _streams(data: NDArray[np.uint8], counts: NDArray[np.int64]) -> list[memoryview] | None:
     """The code streams where one of them lies in several fragments."""
     streams: list[memoryview] = []
     view, start = data.data, 0
-    for one in ranges:
-        stream = only_frame(view[start : start + one.nbytes])
+    for nbytes in counts.tolist():
+        stream = only_frame(view[start : start + nbytes])
         if stream is None:
             return None
         streams.append(stream)
-        start += one.nbytes
+        start += nbytes
     return streams
-
-
-def _values(
-    plan: VolumePlan, records: Sequence[SliceRecord], slot: NDArray[Any], target: NDArray[Any], *, masked: bool
-) -> bool:
-    """Stored values of neighbours to the values asked for; False where `target` cannot hold one of them."""
-    fmt = plan.formats[records[0].format]
-    start = 0
-    for (slope, intercept), run in groupby(records, key=lambda record: (record.slope, record.intercept)):
-        stop = start + len(list(run))
-        part = slice(start, stop)
-        if is_rescaled(plan, records[start]):
-            bits = (fmt.bits_stored, fmt.bits_stored - 1) if fmt.stored_dtype.kind != "f" else (0, 0)
-            signed = bool(fmt.pixel_representation)
-            if rescale(slot[part], *bits, signed, slope, intercept, target[part]):
-                return False
-        elif not masked:
-            mask_unused_bits_inplace(target[part], unused_bits(fmt))
-        start = stop
-    return True

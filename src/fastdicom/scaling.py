@@ -19,7 +19,8 @@ from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.luts import read_dataset
-from fastdicom.plan import PlannedFile, stored_limits
+from fastdicom.plan import stored_limits
+from fastdicom.planned_files import PlannedFile
 from fastdicom.quantities import RealWorldValues, philips_scaling, real_world_values, suv_basis, suv_factor
 from fastdicom.types import PixelFormat
 

@@ -7,7 +7,7 @@ from fastdicom.frames.encapsulated import (
     index_frames,
     read_encapsulated,
 )
-from fastdicom.frames.local import LocalRange, can_read_local_ranges, read_local_ranges
+from fastdicom.frames.local import can_read_local_ranges, read_local_ranges
 from fastdicom.frames.native import check_surplus, native_bit_offset, native_frame_span, read_native_into
 from fastdicom.frames.only_frame import (
     holds_only_frame,
@@ -19,7 +19,6 @@ from fastdicom.frames.only_frame import (
 
 __all__ = [
     "FrameIndex",
-    "LocalRange",
     "can_read_local_ranges",
     "check_surplus",
     "holds_only_frame",

@@ -8,9 +8,7 @@ soon as it is read: it is in the cache of the core then, and in the memory of th
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +17,14 @@ from fastdicom._numba import kernel
 from fastdicom._posix import OPEN_FLAGS, close, has_statx, open_, pread, statx
 from fastdicom.kernels import modular_in_place
 
-__all__ = ["LocalRange", "can_read_local_ranges", "read_local_ranges"]
+__all__ = ["can_read_local_ranges", "read_local_ranges"]
 
 PATH, SIZE, MTIME, OFFSET, NBYTES = 0, 1, 2, 3, 4
+"""Columns of the ranges."""
 AT_EMPTY_PATH, SIZE_AND_MTIME = 0x1000, 0x240
 NO_NUMBERS = np.empty((0, 4), dtype=np.uint8)
 STATX_SIZE, STATX_SECONDS, STATX_NANOSECONDS, STATX_WORDS = 5, 14, 15, 32
 """Places in struct statx, in words of 8 bytes; linux/stat.h fixes them for every architecture."""
-
-
-class LocalRange(NamedTuple):
-    """A range of the bytes of a local file."""
-
-    path: str
-    size: int
-    """Bytes that the file must still have; -1: any."""
-    mtime_ns: int
-    """Modification time that it must still have; 0: any."""
-    offset: int
-    nbytes: int
 
 
 def can_read_local_ranges() -> bool:
@@ -45,15 +32,20 @@ def can_read_local_ranges() -> bool:
     return has_statx()
 
 
-def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[Any], numbers: NDArray[Any] | None = None) -> bool:
-    """Read ranges, one after the other, into `out`. Neighbours of one file are read through one descriptor.
+def read_local_ranges(
+    names: NDArray[np.uint8], ranges: NDArray[np.int64], out: NDArray[Any], numbers: NDArray[Any] | None = None
+) -> bool:
+    """Read ranges of bytes, one after the other, into `out`. Neighbours of one file are read through one descriptor.
 
     Parameters
     ----------
-    ranges : sequence of LocalRange
-        No path holds a zero character.
+    names : (N,) uint8, C-contiguous
+        Paths, with a zero after each.
+    ranges : (ranges, 5) int64, C-contiguous
+        For each: where the path of its file begins in `names`; size, and modification time in ns, that the file must
+        still have (-1 and 0: any); offset in the file; number of bytes.
     out : uint8, uint16, uint32 or uint64 with the bytes of all ranges, 1-D, C-contiguous
-    numbers : (len(ranges), 4) of the dtype of `out`, optional
+    numbers : (ranges, 4) of the dtype of `out`, optional
         Rescale each range, which then holds whole items, with these (`modular_numbers`).
 
     Returns
@@ -62,22 +54,16 @@ def read_local_ranges(ranges: Sequence[LocalRange], out: NDArray[Any], numbers: 
         False where a file cannot be opened, has changed or ends early: `out` is then undefined, and reading the files
         one at a time finds out which and why.
     """
-    starts: dict[str, int] = {}
-    names, end = [], 0
-    for path in dict.fromkeys(one.path for one in ranges):
-        starts[path] = end
-        names.append(os.fsencode(path) + b"\0")
-        end += len(names[-1])
-    counts = [one.nbytes for one in ranges]
-    if not counts or min(counts) < 0 or sum(counts) != out.nbytes:
-        raise ValueError(f"{len(counts)} ranges do not fill the {out.nbytes} bytes of out")
-    requests = np.array([(starts[path], *facts) for path, *facts in ranges], dtype=np.int64)
-    paths = np.frombuffer(b"".join(names), dtype=np.uint8)
+    starts, counts = ranges[:, PATH], ranges[:, NBYTES]
+    if not len(ranges) or counts.min() < 0 or counts.sum() != out.nbytes:
+        raise ValueError(f"{len(ranges)} ranges do not fill the {out.nbytes} bytes of out")
+    if starts.min() < 0 or starts.max() >= len(names) or names[-1] != 0:
+        raise ValueError(f"{len(names)} bytes of names do not hold the path of every range")
     if numbers is None:
         out, numbers = out.view(np.uint8), NO_NUMBERS
-    elif numbers.shape != (len(counts), 4) or any(count % out.itemsize for count in counts):
-        raise ValueError(f"numbers of shape {numbers.shape} are not for {len(counts)} ranges of {out.dtype.name}")
-    return bool(_read_ranges(paths, requests, out, np.zeros(STATX_WORDS, dtype=np.int64), numbers))
+    elif numbers.shape != (len(ranges), 4) or (counts % out.itemsize).any():
+        raise ValueError(f"numbers of shape {numbers.shape} are not for {len(ranges)} ranges of {out.dtype.name}")
+    return bool(_read_ranges(names, ranges, out, np.zeros(STATX_WORDS, dtype=np.int64), numbers))
 
 
 @kernel()

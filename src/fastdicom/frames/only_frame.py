@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def read_only_frame(
     rest of the file is large: then `index_frames` and `read_encapsulated` find what is there or say what is wrong.
     """
     rest = reader.size - location.offset
-    if not holds_only_frame(location, rest, most_of_only_frame(fmt)):
+    if not holds_only_frame(location.number_of_frames, location.length, rest, most_of_only_frame(fmt)):
         return None
     if scratch is None:
         scratch = bytearray(rest)
@@ -69,9 +70,23 @@ def most_of_only_frame(fmt: PixelFormat | None) -> int:
     return READ_AHEAD_NBYTES if fmt is None else min(READ_AHEAD_NBYTES, fmt.frame_bits // 4 + SLACK_NBYTES)
 
 
-def holds_only_frame(location: PixelLocation, rest: int, most: int) -> bool:
-    """Whether `only_frame` is for the `rest` bytes that a file has from its pixel data on."""
-    return location.number_of_frames == 1 and 2 * HEADER_NBYTES < rest <= most and location.length < 0
+def holds_only_frame(number_of_frames: Any, length: Any, rest: Any, most: Any) -> Any:
+    """Whether `only_frame` is for a file, or which of several it is for.
+
+    Parameters
+    ----------
+    number_of_frames, length : int or array of int
+        As in `PixelLocation`.
+    rest : int or array of int
+        Bytes that the file has from its pixel data on.
+    most : int or array of int
+        From `most_of_only_frame`.
+
+    Returns
+    -------
+    bool or array of bool
+    """
+    return (number_of_frames == 1) & (length < 0) & (rest > 2 * HEADER_NBYTES) & (rest <= most)
 
 
 def only_frame(data: memoryview) -> memoryview | None:
@@ -99,14 +114,14 @@ def only_frame(data: memoryview) -> memoryview | None:
     return None
 
 
-def only_frames(data: NDArray[np.uint8], lengths: Sequence[int]) -> NDArray[np.int64] | None:
+def only_frames(data: NDArray[np.uint8], lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64] | None:
     """`only_frame` of several files in one compiled call.
 
     Parameters
     ----------
     data : (N,) uint8, C-contiguous
         What follows the start of the pixel data of one file, then that of the next.
-    lengths : sequence of int
+    lengths : sequence or array of int
         Bytes of each, N together.
 
     Returns
