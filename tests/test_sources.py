@@ -27,9 +27,11 @@ from hypothesis import strategies as st
 from pydicom.fileset import FileSet
 
 import fastdicom
+from fastdicom._posix import has_statx
 from fastdicom.errors import SourceError, SourceNotFoundError, UsageError
 from fastdicom.headers import READER_WALK, HeaderTable, read_headers
-from fastdicom.sources import LocalReader, discover, open_reader
+from fastdicom.sources import LocalReader, discover, discovery, open_reader
+from fastdicom.sources.statuses import statuses_of
 from fastdicom.testing import SeriesSpec, WrittenSeries, write_series
 from fastdicom.types import ByteReader, FileRef
 
@@ -246,6 +248,70 @@ def test_a_file_in_a_folder_that_cannot_be_entered(
     assert [(Path(item.path).name, item.kind) for item in skipped] == [("closed", "unreadable")]
     with pytest.raises(SourceError, match="cannot be entered"):
         discover(tmp_path / "closed")
+
+
+class TestManyFilesOfAFolder:
+    """Asked for in one compiled call; the answer is that of `os.stat` for each."""
+
+    def folder(self, path: Path) -> Path:
+        path.mkdir()
+        for number in range(70):
+            (path / f"ü {number}").write_bytes(bytes(number))
+            os.utime(path / f"ü {number}", ns=(0, (number - 35) * 10**16 + number))  # also before 1970
+        (path / "link").symlink_to(path / "ü 7")
+        os.utime(path / "link", ns=(5, 5), follow_symlinks=False)
+        (path / os.fsdecode(b"\xff")).write_bytes(b"x")
+        return path
+
+    def asked_for_each(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setattr(discovery, "statuses_of", lambda folder, names: None)
+            return discover(folder)
+
+    def test_files_and_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = self.folder(tmp_path / "in")
+        found = discover(folder)
+        assert found == self.asked_for_each(folder, monkeypatch)
+        assert len(found[0]) == 72
+        ((size, mtime),) = [ref[1:] for ref in found[0] if ref.locator.endswith("link")]
+        assert (size, mtime) == (7, -28 * 10**16 + 7)
+
+    def test_among_them_what_is_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = self.folder(tmp_path / "in")
+        (folder / "broken").symlink_to("nowhere")
+        os.mkfifo(folder / "pipe")
+        (folder / "below").mkdir()
+        (folder / "below" / "file").write_bytes(b"x")
+        found = discover(folder)
+        assert found == self.asked_for_each(folder, monkeypatch)
+        assert [Path(item.path).name for item in found[1]] == ["broken", "pipe"]
+        assert len(found[0]) == 73
+
+    @pytest.mark.skipif(not has_statx(), reason="no statx: each file is asked for")
+    def test_what_the_system_says(self, tmp_path: Path) -> None:
+        folder = self.folder(tmp_path / "in")
+        names = [*os.listdir(folder), "gone"]
+        statuses = statuses_of(str(folder), names)
+        assert statuses is not None
+        for name, status in zip(names[:-1], statuses.tolist(), strict=False):
+            expected = (folder / name).stat()
+            assert status == [expected.st_mode, expected.st_size, expected.st_mtime_ns]
+        assert statuses[-1, 0] == 0
+        assert statuses_of(str(folder), names[:63]) is None
+
+    def test_a_folder_that_goes_meanwhile(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = self.folder(tmp_path / "in")
+        (folder / "link").unlink()  # of which the listing asked already what it leads to
+        really = statuses_of
+
+        def remove(*arguments: Any) -> Any:
+            shutil.rmtree(folder)
+            return really(*arguments)
+
+        monkeypatch.setattr(discovery, "statuses_of", remove)
+        files, skipped = discover(folder)
+        assert files == []
+        assert [item.kind for item in skipped] == ["missing"] * 71
 
 
 def test_copies_on_a_disk_that_fails_do_not_end_the_scan(

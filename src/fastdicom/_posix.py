@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "HAS_POSIX",
     "OPEN_FLAGS",
     "READ_FAILED",
     "SEEK_END",
+    "STATX_MODE",
+    "STATX_NANOSECONDS",
+    "STATX_SECONDS",
+    "STATX_SIZE",
+    "STATX_WORDS",
+    "c_names",
     "close",
     "has_statx",
     "lseek",
@@ -27,6 +37,10 @@ HAS_POSIX = os.name == "posix" and os.environ.get("NUMBA_DISABLE_JIT", "0") in (
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 SEEK_END = os.SEEK_END
 READ_FAILED = -1
+
+
+STATX_MODE, STATX_SIZE, STATX_SECONDS, STATX_NANOSECONDS, STATX_WORDS = 3, 5, 14, 15, 32
+"""Places in struct statx, in words of 8 bytes; linux/stat.h fixes them for every architecture."""
 
 
 class _LibraryFunction:
@@ -56,6 +70,20 @@ pread = _LibraryFunction("pread", "intp", "int32", "intp", "intp", "int64")
 lseek = _LibraryFunction("lseek", "int64", "int32", "int64", "int32")
 close = _LibraryFunction("close", "int32", "int32")
 statx = _LibraryFunction("statx", "int32", "int32", "intp", "int32", "uint32", "intp")
+
+
+def c_names(paths: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Paths, none of which holds a zero character, for compiled code.
+
+    Returns
+    -------
+    (N,) uint8
+        The paths, a zero after each.
+    (paths,) int64
+        Where each begins.
+    """
+    names = np.frombuffer(os.fsencode("\0".join(paths)) + b"\0", dtype=np.uint8)
+    return names, np.concatenate([[0], np.flatnonzero(names == 0)[:-1] + 1])
 
 
 @cache

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.sources import is_url
+from fastdicom._posix import c_names
 from fastdicom.types import PixelLocation
 
 __all__ = ["FILE_DTYPE", "PlannedFile", "PlannedFiles"]
@@ -82,18 +81,13 @@ class PlannedFiles(Sequence[PlannedFile]):
 
     @cached_property
     def names(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Names for the C library: bytes, a zero after each; and where each begins, -1 for what is no local path."""
-        encoded = _joined(self.locators)
-        if encoded.count(0) != len(self) or b"://" in encoded:
-            encoded = _joined("" if is_url(each) or "\0" in each else each for each in self.locators)
-        names = np.frombuffer(encoded, dtype=np.uint8)
-        ends = np.flatnonzero(names == 0)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        return names, np.where(starts < ends, starts, -1)
-
-
-def _joined(paths: Iterable[str]) -> bytes:
-    return os.fsencode("\0".join(paths)) + b"\0"
+        """Names for compiled code, and where each begins (`c_names`); -1 for what is no local path."""
+        together = "\0".join(self.locators)
+        if "://" not in together and together.count("\0") == len(self) - 1:
+            return c_names(self.locators)
+        is_path = np.array(["://" not in each and "\0" not in each for each in self.locators])
+        names, starts = c_names(each if path else "" for each, path in zip(self.locators, is_path, strict=True))
+        return names, np.where(is_path, starts, -1)
 
 
 def _planned(locator: str, facts: tuple[Any, ...], uid: bytes) -> PlannedFile:

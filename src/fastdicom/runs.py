@@ -195,7 +195,7 @@ def _ranges_of(
     # Native: the frames fill the element, but for one byte that makes its length even.
     fits = (nbytes > 0) & (length >= 0) & (frames <= length // np.maximum(nbytes, 1))
     surplus = length - np.where(fits, frames, 0) * nbytes
-    is_found = (surplus <= 1) & (frame >= 0) & (frame < frames)
+    is_found = fits & (surplus <= 1) & (frame >= 0) & (frame < frames)
     is_found &= (frames == 1) | (nbytes <= LARGE_FRAME_NBYTES)
     rest = facts["size"] - offset
     is_only = (frame == 0) & holds_only_frame(facts["number_of_frames"], length, rest, nbytes)

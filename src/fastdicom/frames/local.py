@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
-from fastdicom._posix import OPEN_FLAGS, close, has_statx, open_, pread, statx
+from fastdicom._posix import (
+    OPEN_FLAGS,
+    STATX_NANOSECONDS,
+    STATX_SECONDS,
+    STATX_SIZE,
+    STATX_WORDS,
+    close,
+    has_statx,
+    open_,
+    pread,
+    statx,
+)
 from fastdicom.kernels import modular_in_place
 
 __all__ = ["can_read_local_ranges", "read_local_ranges"]
@@ -23,8 +34,6 @@ PATH, SIZE, MTIME, OFFSET, NBYTES = 0, 1, 2, 3, 4
 """Columns of the ranges."""
 AT_EMPTY_PATH, SIZE_AND_MTIME = 0x1000, 0x240
 NO_NUMBERS = np.empty((0, 4), dtype=np.uint8)
-STATX_SIZE, STATX_SECONDS, STATX_NANOSECONDS, STATX_WORDS = 5, 14, 15, 32
-"""Places in struct statx, in words of 8 bytes; linux/stat.h fixes them for every architecture."""
 
 
 def can_read_local_ranges() -> bool:
@@ -40,7 +49,7 @@ def read_local_ranges(
     Parameters
     ----------
     names : (N,) uint8, C-contiguous
-        Paths, with a zero after each.
+        Paths, as `c_names` has them.
     ranges : (ranges, 5) int64, C-contiguous
         For each: where the path of its file begins in `names`; size, and modification time in ns, that the file must
         still have (-1 and 0: any); offset in the file; number of bytes.

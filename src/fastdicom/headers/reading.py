@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._posix import HAS_POSIX
+from fastdicom._posix import HAS_POSIX, c_names
 from fastdicom.errors import FastDicomError
 from fastdicom.headers.convert import WANTED
 from fastdicom.scanner import RUNNING, Walk
@@ -39,9 +38,9 @@ def walk_headers(files: Sequence[FileRef]) -> Walk:
     """
     locators = [file.locator for file in files]
     walk = Walk(WANTED, np.array([file.size for file in files], dtype=np.int64))
-    names = "\0".join(locators)
-    if HAS_POSIX and "://" not in names and names.count("\0") == len(files) - 1:
-        _walk_local(walk, names, np.arange(len(files)))
+    together = "\0".join(locators)
+    if HAS_POSIX and "://" not in together and together.count("\0") == len(files) - 1:
+        _walk_local(walk, locators, np.arange(len(files)))
         return walk
     ranged = np.array([is_url(locator) and not locator.startswith(_OWN_SCHEMES) for locator in locators])
     _walk_ranged(walk, locators, np.flatnonzero(ranged))
@@ -57,9 +56,8 @@ def hand_over_all(files: Sequence[FileRef]) -> Walk:
     return walk
 
 
-def _walk_local(walk: Walk, names: str, rows: NDArray[np.int64]) -> None:
-    paths = np.frombuffer(os.fsencode(names) + b"\0", dtype=np.uint8)
-    path_starts = np.concatenate([[0], np.flatnonzero(paths == 0)[:-1] + 1])
+def _walk_local(walk: Walk, locators: Sequence[str], rows: NDArray[np.int64]) -> None:
+    paths, path_starts = c_names(locators)
     buffer = _buffer()
     walk.read_files(rows[:_SAMPLE], paths, path_starts, buffer, FIRST_BLOCK)
     walk.read_files(rows[_SAMPLE:], paths, path_starts, buffer, _first_block(walk))

@@ -18,6 +18,7 @@ from fastdicom.sources.objects import OBJECT_SCHEME, keep_alive, ref_of_object
 from fastdicom.sources.opening import local_path, open_reader
 from fastdicom.sources.readers import read_head
 from fastdicom.sources.remote import discover_url, discover_urls, is_url
+from fastdicom.sources.statuses import statuses_of
 from fastdicom.types import FileRef, Skipped
 
 __all__ = ["Discovered", "PlainFiles", "discover"]
@@ -282,7 +283,7 @@ def _discover_folder(root: str, parts: Sequence[str] = patterns.ANYTHING) -> Dis
         except OSError as error:
             skipped.append(Skipped(folder, "unreadable", f"the folder cannot be listed: {error.strerror}"))
             continue
-        below = []
+        below, matching = [], []
         for entry in ordered:
             try:
                 if entry.is_dir():
@@ -292,16 +293,37 @@ def _discover_folder(root: str, parts: Sequence[str] = patterns.ANYTHING) -> Dis
                 if not patterns.is_match(places, entry.name, parts) or (device, inode, entry.name) in taken:
                     continue
                 taken.add((device, inode, entry.name))
-                status = entry.stat()
+                matching.append(entry)
             except OSError as error:
                 if patterns.is_match(places, entry.name, parts):
                     skipped.append(_skipped_entry(entry.path, error))
-                continue
-            if modes.S_ISREG(status.st_mode):
-                files.append(FileRef(entry.path, status.st_size, status.st_mtime_ns))
-            else:
-                skipped.append(Skipped(entry.path, "unreadable", "neither a file nor a folder"))
+        found, passed = _with_statuses(folder, matching)
+        files += found
+        skipped += passed
         waiting += reversed(below)
+    return files, skipped
+
+
+def _with_statuses(folder: str, entries: Sequence[os.DirEntry[str]]) -> Discovered:
+    """Those entries of a folder that are files."""
+    try:
+        statuses = statuses_of(folder, [entry.name for entry in entries])
+    except OSError:  # the folder is gone since
+        statuses = None
+    if statuses is not None and (modes.S_IFMT(0o177777) & statuses[:, 0] == modes.S_IFREG).all():
+        return list(map(FileRef, [entry.path for entry in entries], *statuses[:, 1:].T.tolist())), []
+    files: list[FileRef] = []
+    skipped: list[Skipped] = []
+    for entry in entries:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            skipped.append(_skipped_entry(entry.path, error))
+            continue
+        if modes.S_ISREG(status.st_mode):
+            files.append(FileRef(entry.path, status.st_size, status.st_mtime_ns))
+        else:
+            skipped.append(Skipped(entry.path, "unreadable", "neither a file nor a folder"))
     return files, skipped
 
 
