@@ -28,13 +28,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -196,12 +197,39 @@ def limit_read(folder: Path) -> float:
     return run()
 
 
-def limit_codec(folder: Path) -> dict[str, float]:
-    """Seconds of the decoder for all frames: on one core, divided by the cores; on all cores at once; and of a library.
+class Codec(NamedTuple):
+    """A decoder alone: called directly, into one small array a thread that stays in the cache."""
 
-    It is called directly, into one small array a thread that stays in the cache. For lossless JPEG and RLE the decoder
-    is our own; "library" is then what others have (libjpeg-turbo, pylibjpeg-rle), on one core, divided by the cores.
-    """
+    call: Callable[..., Any]
+    """(code stream, out=array)"""
+    library: Callable[..., Any] | None
+    """For RLE and lossless JPEG the decoder is our own; this is then what others have: pylibjpeg-rle, libjpeg-turbo."""
+    streams: list[bytes]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def decode(self, streams: Iterable[bytes], *, by_library: bool = False) -> None:
+        call, out = self.library if by_library and self.library else self.call, np.empty(self.shape, self.dtype)
+        for stream in streams:
+            call(stream, out=out)
+
+    def seconds(self, threads: int, *, by_library: bool = False) -> float:
+        """Of all frames, by threads that take the next one as soon as they are done with one."""
+        self.decode(self.streams[:1], by_library=by_library)
+        shared = iter(self.streams)
+        work = partial(self.decode, shared, by_library=by_library)
+        started = time.perf_counter()
+        helpers = [threading.Thread(target=work) for _ in range(threads - 1)]
+        for helper in helpers:
+            helper.start()
+        work()
+        for helper in helpers:
+            helper.join()
+        return time.perf_counter() - started
+
+
+def codec_of(folder: Path) -> Codec:
+    """What decodes the files of a folder, and their code streams."""
     import fastdicom
     from fastdicom.codecs import decode_frame
     from fastdicom.frames import index_frames, read_encapsulated
@@ -227,28 +255,23 @@ def limit_codec(folder: Path) -> dict[str, float]:
 
         decode_frame(stream, out.size, 8 * out.itemsize, "<")
 
-    ours = {"fastdicom.jpeg": of_imagecodecs("jpeg8"), "fastdicom.rle": of_pylibjpeg}
-
     def own(stream: bytes, out: np.ndarray) -> None:
         decode_frame(name, stream, fmt, out)
 
-    codec = own if name in ours else of_imagecodecs(name.removeprefix("imagecodecs."))
+    libraries = {"fastdicom.jpeg": of_imagecodecs("jpeg8"), "fastdicom.rle": of_pylibjpeg}
+    call = own if name in libraries else of_imagecodecs(name.removeprefix("imagecodecs."))
+    return Codec(call, libraries.get(name), streams, fmt.frame_shape, fmt.stored_dtype)
 
-    def decode_all(codec: Callable[..., Any], some: list[bytes]) -> None:
-        out = np.empty(fmt.frame_shape, fmt.stored_dtype)
-        for stream in some:
-            codec(stream, out=out)
 
-    def seconds(codec: Callable[..., Any], threads: int) -> float:
-        decode_all(codec, streams[:1])
-        started = time.perf_counter()
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(partial(decode_all, codec), [streams[k::threads] for k in range(threads)]))
-        return time.perf_counter() - started
-
-    one = seconds(codec, 1) / CORES
-    library = seconds(ours[name], 1) / CORES if name in ours else one
-    return {"seconds": one, "together": seconds(codec, CORES), "library": library}
+def limit_codec(folder: Path) -> dict[str, float]:
+    """Seconds of the decoder for all frames: on one core, divided by the cores; on all cores at once; and of a library,
+    where the decoder is our own.
+    """
+    codec = codec_of(folder)
+    codec.seconds(CORES)  # the second time counts, as with those that load
+    one = codec.seconds(1) / CORES
+    library = codec.seconds(1, by_library=True) / CORES if codec.library else one
+    return {"seconds": one, "together": codec.seconds(CORES), "library": library}
 
 
 def worker(name: str, folder: Path) -> None:
