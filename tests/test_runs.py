@@ -365,7 +365,7 @@ def test_pieces_keep_to_the_memory_that_a_worker_may_have(
     cores, most_streams = cores_and_most
     fmt, dtype = PixelFormat(J2K, 512, 512), np.dtype(np.int16 if in_place else np.float32)
     plan: Any = SimpleNamespace(dtype=dtype, formats=(fmt,))
-    counts = np.array([1] * first + lengths)
+    counts = np.array([-(2**62), -1, 2**62, 2**62, 2**62][:first] + lengths)
     ranges = np.zeros((len(counts), 5), np.int64)
     ranges[:, NBYTES] = counts
     kinds = np.where(np.arange(len(counts)) < first, -1, 0)  # the first ones are not made together

@@ -241,7 +241,8 @@ class _Runs:
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """(first, stop) of neighbours of one kind: as many as the limits at the top allow."""
-        kinds, ends = self.slices.kinds, np.cumsum(self.slices.ranges[:, NBYTES])
+        kinds = self.slices.kinds
+        ends = np.cumsum(np.where(kinds >= 0, self.slices.ranges[:, NBYTES], 0))
         most_streams = min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // available_cores())
         turns = (np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist()
         for first, stop in pairwise([0, *turns, len(kinds)]):
