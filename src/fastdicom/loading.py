@@ -18,6 +18,7 @@ from fastdicom.planner import PlanOptions, releases_gil
 from fastdicom.prepare import default_chunks, make_plan, z_blocks
 from fastdicom.processes import NoWorkersError, fill_from_processes, running_workers
 from fastdicom.progress import ProgressArgument, progress_bar
+from fastdicom.runs import prepare_runs
 from fastdicom.selection import SeriesArgument, entry_of
 from fastdicom.sources import OBJECT_SCHEME
 from fastdicom.store.reading import is_store, open_store
@@ -262,6 +263,7 @@ def load_array(
         out = _memory.empty(plan.shape, plan.dtype)
         if not is_client(scheduler):
             count = 1 if scheduler == "synchronous" else min(workers, len(blocks))
+            prepare_runs(plan)
 
             def fill(number: int) -> list[Failure]:
                 found: list[Failure] = []

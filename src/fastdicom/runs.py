@@ -36,7 +36,7 @@ from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.stats import BlockStats
 from fastdicom.types import PixelFormat
 
-__all__ = ["is_rescaled", "read_runs"]
+__all__ = ["is_rescaled", "prepare_runs", "read_runs"]
 
 NATIVE = "native"
 PIECE_NBYTES = 1 << 21
@@ -80,9 +80,7 @@ def read_runs(plan: VolumePlan, wanted: NDArray[np.int64], stack: NDArray[Any], 
     done = np.zeros(len(wanted), dtype=np.bool_)
     if not can_read_local_ranges():
         return done
-    if "runs" not in plan.derived:  # of all slices at once: it takes as long for one block
-        plan.derived["runs"] = _Slices.of(plan)
-    slices: _Slices = plan.derived["runs"]
+    slices = prepare_runs(plan)
     memory: _Memory = _spare.__dict__.pop("memory", None) or _Memory()
     runs = _Runs(plan, slices.take(wanted), stack, stats, memory)
     for first, stop in runs.pieces():
@@ -90,6 +88,17 @@ def read_runs(plan: VolumePlan, wanted: NDArray[np.int64], stack: NDArray[Any], 
     if memory.nbytes <= KEPT_NBYTES:
         _spare.memory = memory
     return done
+
+
+def prepare_runs(plan: VolumePlan) -> _Slices:
+    """How the slices of a plan are made: worked out once for all of them, which takes as long as for those of a block.
+
+    Whoever starts threads on a plan calls it before, or each of them does that work, at the same time.
+    """
+    if "runs" not in plan.derived:
+        plan.derived["runs"] = _Slices.of(plan)
+    slices: _Slices = plan.derived["runs"]
+    return slices
 
 
 class _Way(NamedTuple):
