@@ -466,7 +466,9 @@ def notes(report: dict[str, Any]) -> str:
         f"({about['processor']}), Python {about['python']}; median of {report['runs']} runs, second load of each "
         f"process. {versions}. Limit: bare multi-threaded reads of the same bytes into a new array, or the codec's own "
         "time on one core divided by the cores, and the same codec alone on all cores at once; for RLE and lossless "
-        "JPEG, which are decoded here, pylibjpeg-rle and libjpeg-turbo are the library."
+        "JPEG, which are decoded here, pylibjpeg-rle and libjpeg-turbo are the library. "
+        "`benchmarks/limits.py` compares the least times of many rounds with the limit, which medians on a machine "
+        "with neighbours do not show."
     )
 
 
