@@ -18,7 +18,9 @@ import fastdicom
 from fastdicom import runs
 from fastdicom.blocks import read_block
 from fastdicom.frames import can_read_local_ranges
+from fastdicom.headers import HeaderTable
 from fastdicom.planned_files import FILE_DTYPE, PlannedFile, PlannedFiles
+from fastdicom.planner import _files, _formats
 from fastdicom.testing import SeriesSpec, write_series
 from fastdicom.types import PixelLocation
 
@@ -59,6 +61,42 @@ def test_names_for_the_c_library(records: list[PlannedFile]) -> None:
             assert start == -1
         else:
             assert bytes(names[start:]).split(b"\0")[0] == os.fsencode(record.locator)
+
+
+class TestFilesOfATable:
+    def table(self, folder: Path) -> HeaderTable:
+        """Rows of two multi-frame files and two others, in no order."""
+        for name, frames in (("a", 3), ("b", 4)):
+            write_series(folder / name, SeriesSpec(slices=frames, multi_frame="enhanced"))
+        write_series(folder / "c", SeriesSpec(slices=2))
+        table = fastdicom.scan(folder).table
+        assert len(table) == 9
+        return table.take(np.random.default_rng(1).permutation(9))
+
+    def test_each_file_once_with_its_facts(self, tmp_path: Path) -> None:
+        table = self.table(tmp_path)
+        files, numbers = _files(table)
+        assert len(files) == 4
+        for row, number in enumerate(numbers.tolist()):
+            file = files[number]
+            assert file.locator == table["path"][row]
+            assert (file.size, file.mtime_ns) == (table["file_size"][row], table["mtime_ns"][row])
+            assert file.location.offset == table["pixel_offset"][row]
+            assert file.location.length == table["pixel_length"][row]
+            assert file.location.number_of_frames == table["frames_in_file"][row]
+            assert file.instance_uid.encode() == table["sop_instance_uid"][row]
+
+    @pytest.mark.parametrize("name", ["transfer_syntax_uid", "frame_columns", "bits_stored", "planar_configuration"])
+    def test_each_format_once(self, tmp_path: Path, name: str) -> None:
+        table = self.table(tmp_path)
+        formats, numbers = _formats(table)
+        assert len(formats) == 1
+        assert not numbers.any()
+        column = table[name].copy()
+        column[[2, 5]] = b"1.2" if column.dtype.kind == "S" else 7
+        formats, numbers = _formats(HeaderTable({**table.columns, name: column}))
+        assert len(formats) == 2
+        assert numbers.tolist() == [0, 0, 1, 0, 0, 1, 0, 0, 0]
 
 
 class TestWhatIsDerived:

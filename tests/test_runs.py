@@ -68,6 +68,8 @@ SPECS = {
     "32 bits, noise": SeriesSpec(slices=4, bits_allocated=32, bits_stored=20, unused_bits="noise", intercept=7.0),
     "8 bits, signed": SeriesSpec(slices=4, bits_allocated=8, bits_stored=6, unused_bits="noise", signed=True),
     "whole slopes": SeriesSpec(slices=4, modality="PT", slope=(1.0, 3.0, 3.0, -2.0), intercept=(0.0, 5.0, 5.0, -9.0)),
+    "intercepts": SeriesSpec(slices=4, slope=1.0, intercept=(0.0, 10.0, 20.0, 20.5)),
+    "alternating": SeriesSpec(slices=6, modality="PT", slope=(2.0, 0.5) * 3, intercept=(1.0, 1.0, 2.0) * 2),
     "slopes": SeriesSpec(slices=4, modality="PT", slope=(0.5, 0.5, 2.0, 1.25), intercept=0.0),
     "float": SeriesSpec(slices=4, bits_allocated=32, pixel_keyword="FloatPixelData", slope=None, intercept=None),
     "colour": replace(COLOUR, intercept=None),
@@ -355,32 +357,43 @@ def test_library_functions_are_for_compiled_code() -> None:
 @given(
     st.lists(st.sampled_from([20, 60_000, 150_000, 1_000_000, 1 << 20, 8_000_000]), min_size=1, max_size=80),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 5),
-    st.sampled_from([(1, 6 << 20), (16, 6 << 20), (48, 2 << 20), (1000, (96 << 20) // 1000)]),
+    st.sampled_from([(1, 1), (12, 2), (2, 12), (36, 3), (3, 1000)]),
 )
 def test_pieces_keep_to_the_memory_that_a_worker_may_have(
-    lengths: list[int], in_place: bool, first: int, cores_and_most: tuple[int, int]
+    lengths: list[int], encapsulated: bool, same_size: bool, first: int, cores_and_workers: tuple[int, int]
 ) -> None:
-    """Code streams of 6 MiB, of 96 on all cores; pixels of 2 where they do not go where the values go, else of 16."""
-    cores, most_streams = cores_and_most
-    fmt, dtype = PixelFormat(J2K, 512, 512), np.dtype(np.int16 if in_place else np.float32)
-    plan: Any = SimpleNamespace(dtype=dtype, formats=(fmt,))
+    """Code streams of 6 MiB, and 72 for all workers; pixels of 2, and 24, where they do not go where the values go."""
+    cores, workers = cores_and_workers
+    fmt, dtype = PixelFormat(J2K, 512, 512), np.dtype(np.int16 if same_size else np.float32)
+    plan: Any = SimpleNamespace(dtype=dtype, formats=(fmt,), derived={"workers": workers})
     counts = np.array([-(2**62), -1, 2**62, 2**62, 2**62][:first] + lengths)
     ranges = np.zeros((len(counts), 5), np.int64)
     ranges[:, NBYTES] = counts
     kinds = np.where(np.arange(len(counts)) < first, -1, 0)  # the first ones are not made together
-    ways = [runs.NOT_HERE, runs._Way(0, encapsulated=True)]
+    ways = [runs.NOT_HERE, runs._Way(0, encapsulated=encapsulated)]
     slices = runs._Slices(ways, kinds + 1, kinds, ranges)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(runs, "available_cores", lambda: cores)
         pieces = list(runs._Runs(plan, slices, np.empty(0), BlockStats(), runs._Memory()).pieces())
     assert [place for piece in pieces for place in range(*piece)] == list(range(first, len(counts)))
-    most = (16 if in_place else 2) * 2
+    many = max(cores, workers)
+    most_streams = min(6 << 20, (72 << 20) // many) if encapsulated else 2**62
+    most = max(1, 32 if encapsulated and same_size else min(2 << 20, (24 << 20) // many) >> 19)
     for start, stop in pieces:
         nbytes = counts[start:stop].sum()
         assert stop - start == 1 or (nbytes <= most_streams and stop - start <= most)
         if stop < len(counts):
             assert stop - start == most or nbytes + counts[stop] > most_streams, "a piece is as long as it may be"
+
+
+def test_workers_share_the_memory_for_pieces(tmp_path: Path) -> None:
+    write_series(tmp_path, SeriesSpec(slices=5, rows=300, columns=300, transfer_syntax_uid=RLE))
+    for scheduler, workers, expected in ((None, 5, 5), ("threads", 3, 3), ("synchronous", 3, 1), (None, 99, 5)):
+        plan = fastdicom.load_volume(tmp_path, scheduler=scheduler, workers=workers).plan
+        assert plan is not None
+        assert plan.derived["workers"] == expected  # no more than there are blocks
 
 
 def test_memory_is_kept_for_the_next_block_unless_it_is_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,7 +263,7 @@ def load_array(
         out = _memory.empty(plan.shape, plan.dtype)
         if not is_client(scheduler):
             count = 1 if scheduler == "synchronous" else min(workers, len(blocks))
-            prepare_runs(plan)
+            prepare_runs(plan, count)
 
             def fill(number: int) -> list[Failure]:
                 found: list[Failure] = []

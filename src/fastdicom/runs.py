@@ -39,11 +39,11 @@ from fastdicom.types import PixelFormat
 __all__ = ["is_rescaled", "prepare_runs", "read_runs"]
 
 NATIVE = "native"
-PIECE_NBYTES = 1 << 21
-"""Pixels of a piece that go elsewhere than the values: into memory of the worker."""
+PIECE_NBYTES, ALL_PIECES_NBYTES = 2 << 20, 24 << 20
+"""Pixels of a piece that go elsewhere than the values, into memory of the worker; and of those of all workers."""
 LONG_PIECE_NBYTES = 1 << 24
 """Pixels of a piece that go where the values go. Ctrl-C waits for the end of a compiled call that makes them."""
-STREAMS_NBYTES, ALL_STREAMS_NBYTES = 6 << 20, 96 << 20
+STREAMS_NBYTES, ALL_STREAMS_NBYTES = 6 << 20, 72 << 20
 """Code streams of a piece, and of those of all workers: so many frames that what runs between pieces hardly counts."""
 KEPT_NBYTES = 2 * (PIECE_NBYTES + STREAMS_NBYTES)
 """Memory that a thread keeps for its next block. What a single large frame needed is not kept."""
@@ -80,7 +80,7 @@ def read_runs(plan: VolumePlan, wanted: NDArray[np.int64], stack: NDArray[Any], 
     done = np.zeros(len(wanted), dtype=np.bool_)
     if not can_read_local_ranges():
         return done
-    slices = prepare_runs(plan)
+    slices = _slices_of(plan)
     memory: _Memory = _spare.__dict__.pop("memory", None) or _Memory()
     runs = _Runs(plan, slices.take(wanted), stack, stats, memory)
     for first, stop in runs.pieces():
@@ -90,14 +90,23 @@ def read_runs(plan: VolumePlan, wanted: NDArray[np.int64], stack: NDArray[Any], 
     return done
 
 
-def prepare_runs(plan: VolumePlan) -> _Slices:
-    """How the slices of a plan are made: worked out once for all of them, which takes as long as for those of a block.
+def prepare_runs(plan: VolumePlan, workers: int) -> None:
+    """Work out what all threads need that are about to make blocks of a plan, or each of them would.
 
-    Whoever starts threads on a plan calls it before, or each of them does that work, at the same time.
+    Parameters
+    ----------
+    workers : int
+        How many there are: they share the memory that is between files and values.
     """
-    if "runs" not in plan.derived:
-        plan.derived["runs"] = _Slices.of(plan)
-    slices: _Slices = plan.derived["runs"]
+    plan.derived["workers"] = workers
+    _slices_of(plan)
+
+
+def _slices_of(plan: VolumePlan) -> _Slices:
+    """How the slices of a plan are made: worked out once for all, which takes hardly longer than for a block."""
+    slices: _Slices | None = plan.derived.get("runs")
+    if slices is None:
+        slices = plan.derived["runs"] = _Slices.of(plan)
     return slices
 
 
@@ -168,7 +177,13 @@ class _Slices(NamedTuple):
         for name in ("format", "slope", "intercept", "modality_lut", "mapping"):
             starts[1:] |= slices[name][1:] != slices[name][:-1]
         number = np.cumsum(starts) - 1
-        ways = [_way_of(plan, SliceRecord._make(record)) for record in slices[starts].tolist()]
+        known: dict[tuple[Any, ...], _Way] = {}
+        ways = []
+        for record in map(SliceRecord._make, slices[starts].tolist()):
+            key = (record.file < 0, record.format, record.slope, record.intercept, record.modality_lut, record.mapping)
+            if key not in known:
+                known[key] = _way_of(plan, record)
+            ways.append(known[key])
         ranges, is_found = _ranges_of(plan, slices, ways, number)
         return cls(ways, number, np.where(is_found, np.array([way.kind for way in ways])[number], -1), ranges)
 
@@ -212,7 +227,7 @@ def _ranges_of(
     offset = offset + np.where(encapsulated | ~is_found, 0, frame * nbytes)
     nbytes = np.where(encapsulated, rest, nbytes)
     ranges = np.stack([starts, facts["size"], facts["mtime_ns"], offset, nbytes], axis=1)
-    return ranges, is_found & np.array([way.format >= 0 for way in ways])[number]
+    return ranges, is_found
 
 
 class _Memory:
@@ -252,7 +267,9 @@ class _Runs:
         """(first, stop) of neighbours of one kind: as many as the limits at the top allow."""
         kinds = self.slices.kinds
         ends = np.cumsum(np.where(kinds >= 0, self.slices.ranges[:, NBYTES], 0))
-        most_streams = min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // available_cores())
+        workers = max(available_cores(), self.plan.derived.get("workers", 1))
+        most_streams = min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // workers)
+        most_pixels = min(PIECE_NBYTES, ALL_PIECES_NBYTES // workers)
         turns = (np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist()
         for first, stop in pairwise([0, *turns, len(kinds)]):
             if kinds[first] < 0:
@@ -261,7 +278,7 @@ class _Runs:
             fmt = self.plan.formats[way.format]
             in_place = way.encapsulated or way.numbers is not None
             in_place = in_place and fmt.stored_dtype.itemsize == self.plan.dtype.itemsize
-            most = max(1, (LONG_PIECE_NBYTES if in_place else PIECE_NBYTES) * 8 // max(1, fmt.frame_bits))
+            most = max(1, (LONG_PIECE_NBYTES if in_place else most_pixels) * 8 // max(1, fmt.frame_bits))
             while first < stop:
                 end = min(stop, first + most)
                 if way.encapsulated:
