@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from peers import CORES, SYNTAXES, codec_of, generate
+from peers import CORES, SYNTAXES, add_series_arguments, codec_of, generate
 
 import fastdicom
 
@@ -30,10 +30,8 @@ MOST = 1.15
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--syntax", default="htj2k", choices=[name for name in SYNTAXES if name != "native"])
-    parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--size", type=int, default=512)
+    add_series_arguments(parser, 300)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--folder", default=None, help="where the series is generated (default: the temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="limits-", dir=arguments.folder) as folder:
         generate(Path(folder), SYNTAXES[arguments.syntax][1], arguments.slices, arguments.size)

@@ -314,6 +314,13 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def add_series_arguments(parser: argparse.ArgumentParser, slices: int) -> None:
+    """Options for the series that a benchmark generates."""
+    parser.add_argument("--slices", type=int, default=slices)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--folder", default=None, help="where series are generated (default: the temporary folder)")
+
+
 def generate(folder: Path, syntax_uid: str, slices: int, size: int) -> None:
     from fastdicom.testing import SeriesSpec, write_series
 
@@ -517,11 +524,9 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--size", type=int, default=512)
+    add_series_arguments(parser, 300)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--syntax", action="append", choices=list(SYNTAXES))
-    parser.add_argument("--folder", default=None, help="where the series are generated (default: the temporary folder)")
     parser.add_argument("--json", type=Path, help="also write the report to this file")
     parser.add_argument("--no-write", action="store_true", help="leave README and docs as they are")
     parser.add_argument("--worker", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)

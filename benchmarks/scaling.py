@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from peers import CORES, SYNTAXES, generate
+from peers import CORES, SYNTAXES, add_series_arguments, generate
 
 import fastdicom
 
@@ -27,10 +27,8 @@ def main() -> int:
     parser.add_argument("--syntax", default="jpeg2000", choices=list(SYNTAXES))
     parser.add_argument("--decoder", default="pylibjpeg")
     parser.add_argument("--scheduler", default=None, choices=["threads", "processes"])
-    parser.add_argument("--slices", type=int, default=150)
-    parser.add_argument("--size", type=int, default=512)
+    add_series_arguments(parser, 150)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--folder", default=None, help="where the series is generated (default: the temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scaling-", dir=arguments.folder) as folder:
         generate(Path(folder), SYNTAXES[arguments.syntax][1], arguments.slices, arguments.size)

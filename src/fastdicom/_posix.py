@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdicom._numba import kernel
+
 __all__ = [
     "HAS_POSIX",
     "OPEN_FLAGS",
     "READ_FAILED",
     "SEEK_END",
     "STATX_MODE",
-    "STATX_NANOSECONDS",
-    "STATX_SECONDS",
     "STATX_SIZE",
     "STATX_WORDS",
     "c_names",
     "close",
     "has_statx",
     "lseek",
+    "mtime_ns_of",
     "open_",
     "pread",
     "statx",
@@ -39,7 +40,7 @@ SEEK_END = os.SEEK_END
 READ_FAILED = -1
 
 
-STATX_MODE, STATX_SIZE, STATX_SECONDS, STATX_NANOSECONDS, STATX_WORDS = 3, 5, 14, 15, 32
+STATX_MODE, STATX_SIZE, _SECONDS, _NANOSECONDS, STATX_WORDS = 3, 5, 14, 15, 32
 """Places in struct statx, in words of 8 bytes; linux/stat.h fixes them for every architecture."""
 
 
@@ -84,6 +85,12 @@ def c_names(paths: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     """
     names = np.frombuffer(os.fsencode("\0".join(paths)) + b"\0", dtype=np.uint8)
     return names, np.concatenate([[0], np.flatnonzero(names == 0)[:-1] + 1])
+
+
+@kernel()
+def mtime_ns_of(facts: Any) -> Any:
+    """Modification time in what `statx` has filled, nanoseconds since the epoch."""
+    return facts[_SECONDS] * 1_000_000_000 + (facts[_NANOSECONDS] & 0xFFFF_FFFF)
 
 
 @cache

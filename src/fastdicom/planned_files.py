@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._posix import c_names
+from fastdicom.sources import local_names
 from fastdicom.types import PixelLocation
 
 __all__ = ["FILE_DTYPE", "PlannedFile", "PlannedFiles"]
@@ -81,13 +81,8 @@ class PlannedFiles(Sequence[PlannedFile]):
 
     @cached_property
     def names(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Names for compiled code, and where each begins (`c_names`); -1 for what is no local path."""
-        together = "\0".join(self.locators)
-        if "://" not in together and together.count("\0") == len(self) - 1:
-            return c_names(self.locators)
-        is_path = np.array(["://" not in each and "\0" not in each for each in self.locators])
-        names, starts = c_names(each if path else "" for each, path in zip(self.locators, is_path, strict=True))
-        return names, np.where(is_path, starts, -1)
+        """As `local_names` has them."""
+        return local_names(self.locators)
 
 
 def _planned(locator: str, facts: tuple[Any, ...], uid: bytes) -> PlannedFile:

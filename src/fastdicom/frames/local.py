@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from fastdicom._numba import kernel
 from fastdicom._posix import (
     OPEN_FLAGS,
-    STATX_NANOSECONDS,
-    STATX_SECONDS,
     STATX_SIZE,
     STATX_WORDS,
     close,
     has_statx,
+    mtime_ns_of,
     open_,
     pread,
     statx,
@@ -81,8 +80,7 @@ def _is_unchanged(descriptor, empty_path, size, mtime_ns, facts):
         return False
     if size >= 0 and facts[STATX_SIZE] != size:
         return False
-    found = facts[STATX_SECONDS] * 1_000_000_000 + (facts[STATX_NANOSECONDS] & 0xFFFF_FFFF)
-    return mtime_ns in (0, found)
+    return mtime_ns in (0, mtime_ns_of(facts))
 
 
 @kernel(

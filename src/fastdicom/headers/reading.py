@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom._posix import HAS_POSIX, c_names
+from fastdicom._posix import HAS_POSIX
 from fastdicom.errors import FastDicomError
 from fastdicom.headers.convert import WANTED
 from fastdicom.scanner import RUNNING, Walk
 from fastdicom.scanner.kernels import R_UNREADABLE
-from fastdicom.sources import is_url, open_reader, read_ranges
+from fastdicom.sources import is_url, local_names, open_reader, read_ranges
 from fastdicom.types import ByteReader, FileRef
 
 __all__ = ["hand_over_all", "walk_headers"]
@@ -38,9 +38,9 @@ def walk_headers(files: Sequence[FileRef]) -> Walk:
     """
     locators = [file.locator for file in files]
     walk = Walk(WANTED, np.array([file.size for file in files], dtype=np.int64))
-    together = "\0".join(locators)
-    if HAS_POSIX and "://" not in together and together.count("\0") == len(files) - 1:
-        _walk_local(walk, locators, np.arange(len(files)))
+    names, starts = local_names(locators)
+    if HAS_POSIX and len(files) and (starts >= 0).all():
+        _walk_local(walk, names, starts)
         return walk
     ranged = np.array([is_url(locator) and not locator.startswith(_OWN_SCHEMES) for locator in locators])
     _walk_ranged(walk, locators, np.flatnonzero(ranged))
@@ -56,11 +56,10 @@ def hand_over_all(files: Sequence[FileRef]) -> Walk:
     return walk
 
 
-def _walk_local(walk: Walk, locators: Sequence[str], rows: NDArray[np.int64]) -> None:
-    paths, path_starts = c_names(locators)
-    buffer = _buffer()
-    walk.read_files(rows[:_SAMPLE], paths, path_starts, buffer, FIRST_BLOCK)
-    walk.read_files(rows[_SAMPLE:], paths, path_starts, buffer, _first_block(walk))
+def _walk_local(walk: Walk, names: NDArray[np.uint8], starts: NDArray[np.int64]) -> None:
+    buffer, rows = _buffer(), np.arange(len(starts))
+    walk.read_files(rows[:_SAMPLE], names, starts, buffer, FIRST_BLOCK)
+    walk.read_files(rows[_SAMPLE:], names, starts, buffer, _first_block(walk))
 
 
 def _first_block(walk: Walk) -> int:

@@ -8,8 +8,17 @@ and objects of this process (``object://...``).
 
 from fastdicom.sources.discovery import Discovered, discover
 from fastdicom.sources.objects import OBJECT_SCHEME
-from fastdicom.sources.opening import open_reader
+from fastdicom.sources.opening import local_names, open_reader
 from fastdicom.sources.readers import LocalReader
 from fastdicom.sources.remote import is_url, read_ranges
 
-__all__ = ["OBJECT_SCHEME", "Discovered", "LocalReader", "discover", "is_url", "open_reader", "read_ranges"]
+__all__ = [
+    "OBJECT_SCHEME",
+    "Discovered",
+    "LocalReader",
+    "discover",
+    "is_url",
+    "local_names",
+    "open_reader",
+    "read_ranges",
+]

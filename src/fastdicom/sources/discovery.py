@@ -310,7 +310,7 @@ def _with_statuses(folder: str, entries: Sequence[os.DirEntry[str]]) -> Discover
         statuses = statuses_of(folder, [entry.name for entry in entries])
     except OSError:  # the folder is gone since
         statuses = None
-    if statuses is not None and (modes.S_IFMT(0o177777) & statuses[:, 0] == modes.S_IFREG).all():
+    if statuses is not None and (statuses[:, 0] == modes.S_IFREG).all():
         return list(map(FileRef, [entry.path for entry in entries], *statuses[:, 1:].T.tolist())), []
     files: list[FileRef] = []
     skipped: list[Skipped] = []

@@ -1,7 +1,13 @@
-"""A locator to a `ByteReader`."""
+"""A locator to a `ByteReader`; many of them to names for compiled code."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdicom._posix import c_names
 from fastdicom.errors import SourceError, SourceNotFoundError
 from fastdicom.sources.archives import ZIP_SCHEME, open_member, split_locator
 from fastdicom.sources.objects import OBJECT_SCHEME, open_object
@@ -9,7 +15,7 @@ from fastdicom.sources.readers import LocalReader
 from fastdicom.sources.remote import RemoteReader, is_url
 from fastdicom.types import ByteReader
 
-__all__ = ["local_path", "open_reader"]
+__all__ = ["local_names", "local_path", "open_reader"]
 
 
 def open_reader(locator: str, size: int = -1) -> ByteReader:
@@ -40,6 +46,16 @@ def open_reader(locator: str, size: int = -1) -> ByteReader:
             raise
     path = local_path(locator)
     return _open_local(path) if path is not None else RemoteReader(locator, size)
+
+
+def local_names(locators: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Names for compiled code, and where each begins (`c_names`): -1 for a locator that is no local path."""
+    together = "\0".join(locators)
+    if not is_url(together) and together.count("\0") == len(locators) - 1:
+        return c_names(locators)
+    is_path = np.array([not is_url(each) and "\0" not in each for each in locators], dtype=np.bool_)
+    names, starts = c_names(each if path else "" for each, path in zip(locators, is_path, strict=True))
+    return names, np.where(is_path, starts, -1)
 
 
 def local_path(url: str) -> str | None:

@@ -11,16 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
-from fastdicom._posix import (
-    STATX_MODE,
-    STATX_NANOSECONDS,
-    STATX_SECONDS,
-    STATX_SIZE,
-    STATX_WORDS,
-    c_names,
-    has_statx,
-    statx,
-)
+from fastdicom._posix import STATX_MODE, STATX_SIZE, STATX_WORDS, c_names, has_statx, mtime_ns_of, statx
 
 __all__ = ["statuses_of"]
 
@@ -30,7 +21,7 @@ TYPE_SIZE_AND_MTIME = 0x241
 
 
 def statuses_of(folder: str, names: Sequence[str]) -> NDArray[np.int64] | None:
-    """Mode, size and modification time (ns) of files of a folder, or of what links lead to.
+    """Type (`stat.S_IFMT`), size and modification time (ns) of files of a folder, or of what links lead to.
 
     Parameters
     ----------
@@ -40,7 +31,7 @@ def statuses_of(folder: str, names: Sequence[str]) -> NDArray[np.int64] | None:
     Returns
     -------
     (len(names), 3) int64
-        Mode 0: the system does not say; `os.stat` finds out why. None: it is no faster than asking for each.
+        Type 0: the system does not say; `os.stat` finds out why. None: it is no faster than asking for each.
     """
     if len(names) < FEW or not has_statx():
         return None
@@ -58,6 +49,6 @@ def _ask(folder, names, starts, facts, statuses):
     for k in range(len(starts)):
         name = names.ctypes.data + starts[k]
         if statx(np.int32(folder), name, np.int32(0), np.uint32(TYPE_SIZE_AND_MTIME), facts.ctypes.data) == 0:
-            statuses[k, 0] = facts[STATX_MODE] >> 32 & 0xFFFF
+            statuses[k, 0] = facts[STATX_MODE] >> 32 & 0xF000
             statuses[k, 1] = facts[STATX_SIZE]
-            statuses[k, 2] = facts[STATX_SECONDS] * 1_000_000_000 + (facts[STATX_NANOSECONDS] & 0xFFFF_FFFF)
+            statuses[k, 2] = mtime_ns_of(facts)
