@@ -18,10 +18,10 @@ ORDER = (
     "sources", "scanner", "headers",
     # decide
     "series", "progress", "execution", "cache", "catalog", "scanning", "selection", "quantities", "planned_files",
-    "plan",
+    "plan", "resolve",
     # produce
     "kernels", "frames", "codecs", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
-    "region", "stats", "runs",
+    "region", "stats", "runs", "slice_values",
     "blocks", "prepare", "processes", "process_worker",
     # deliver
     "metadata", "volume", "exports", "regular", "nifti", "store", "loading",

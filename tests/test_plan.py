@@ -20,7 +20,7 @@ import fastdicom
 from fastdicom import GeometryPolicy
 from fastdicom.blocks import read_block
 from fastdicom.errors import UsageError
-from fastdicom.plan import parse_windows, resolve_window
+from fastdicom.resolve import parse_windows, resolve_window
 from fastdicom.testing import SeriesSpec, write_series
 
 SPEC = SeriesSpec(slices=6, rows=8, columns=7, names="dcm")
@@ -171,7 +171,8 @@ def test_the_dtype_of_8_bits(tmp_path: Path, changed: dict[str, Any], dtype: str
 def test_the_chosen_dtype_holds_both_ends_and_no_smaller_does(
     bits: int, signed: bool, slope: int, intercept: int
 ) -> None:
-    from fastdicom.plan import SLICE_DTYPE, resolve_dtype
+    from fastdicom.plan import SLICE_DTYPE
+    from fastdicom.resolve import resolve_dtype
 
     fmt = replace(SPEC, bits_stored=bits, signed=signed).pixel_format
     slices = np.zeros(1, SLICE_DTYPE)

@@ -17,17 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom.codecs import decode_frame, read_native_frame
-from fastdicom.display import colour_to_display, gray_table, gray_to_display
 from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
 from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated, read_only_frame
 from fastdicom.frames.base import DEFLATED
 from fastdicom.frames.deflated import InflatedData
-from fastdicom.kernels import apply_table, container_values, lut_at, padding_mask, rescale, row_bands
 from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.planned_files import PlannedFile
-from fastdicom.quantities import RealWorldValues
 from fastdicom.region import Region
 from fastdicom.runs import NATIVE, is_rescaled, read_runs
+from fastdicom.slice_values import SliceValues
 from fastdicom.sources import open_reader
 from fastdicom.stats import BlockStats
 from fastdicom.types import ByteReader, PixelFormat
@@ -120,7 +118,7 @@ class _Worker:
         self.decoded: tuple[tuple[int, int], NDArray[Any]] | None = None  # last frame that holds several tiles
         self.scratch: dict[tuple[Any, ...], NDArray[Any]] = {}
         self.buffer = bytearray()
-        self.tables: dict[tuple[Any, ...], Any] = {}
+        self.values = SliceValues(plan)
 
     @cached_property
     def unmasked(self) -> list[PixelFormat]:
@@ -267,65 +265,9 @@ class _Worker:
     def _values(
         self, stored: NDArray[Any], fmt: PixelFormat, record: SliceRecord, target: NDArray[Any], planned: PlannedFile
     ) -> None:
-        """Stored values to the values asked for, into `target` (which may be the same memory)."""
         started = perf_counter_ns()
-        plan = self.plan
-        if plan.values == "display":
-            self._display(stored, fmt, record, target)
-        elif is_rescaled(plan, record):
-            bits = (fmt.bits_stored, fmt.bits_stored - 1) if fmt.stored_dtype.kind != "f" else (0, 0)
-            signed = bool(fmt.pixel_representation)
-            lost = rescale(stored, *bits, signed, record.slope, record.intercept, target)
-            _refuse_lost(lost, plan, record, planned)
-        elif plan.values == "padding":
-            if np.isnan(record.padding_last):
-                target[...] = False
-            else:
-                padding_mask(stored, record.padding_first, record.padding_last, target)
-        elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1 and stored.itemsize > 2:
-            lut = plan.luts[record.modality_lut]
-            for band in row_bands(stored.shape):
-                found = lut_at(stored[band], lut.first_mapped, lut.values)
-                _copy_exactly(found, target[band], planned, record.frame)
-        elif record.modality_lut >= 0 and plan.is_scaled and fmt.samples_per_pixel == 1:
-            table, beyond = self._modality_table(fmt, record)
-            if beyond is not None:
-                containers = stored.view(f"u{stored.dtype.itemsize}")
-                _refuse_lost(int(beyond[containers].sum()), plan, record, planned)
-            apply_table(stored, table, target)
-        elif record.mapping >= 0:
-            _map(plan.mappings[record.mapping], stored, target, planned, record.frame)
-        elif not (stored.dtype == target.dtype and np.may_share_memory(stored, target)):
-            _copy_exactly(stored, target, planned, record.frame)
+        self.values.make(stored, fmt, record, target, planned)
         self.stats.values_ns += perf_counter_ns() - started
-
-    def _modality_table(self, fmt: PixelFormat, record: SliceRecord) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """What each container becomes, and which of them the dtype cannot hold (None: it holds all)."""
-        key = ("modality", record.format, record.modality_lut)
-        if key not in self.tables:
-            lut = self.plan.luts[record.modality_lut]
-            signed = fmt.pixel_representation == 1
-            domain = container_values(fmt.stored_dtype, fmt.bits_stored, fmt.bits_stored - 1, signed)
-            values = lut_at(domain, lut.first_mapped, lut.values)
-            table = values.astype(self.plan.dtype)
-            beyond = table.astype(np.float64) != values
-            self.tables[key] = (table, beyond if beyond.any() else None)
-        found: tuple[NDArray[Any], NDArray[np.bool_] | None] = self.tables[key]
-        return found
-
-    def _display(self, stored: NDArray[Any], fmt: PixelFormat, record: SliceRecord, target: NDArray[Any]) -> None:
-        plan = self.plan
-        palette = plan.palettes[record.format] if plan.palettes else b""
-        if palette or (fmt.samples_per_pixel == 1 and fmt.stored_dtype.itemsize <= 2 and fmt.stored_dtype.kind != "f"):
-            names = ("format", "slope", "intercept", "modality_lut", "voi_lut", "center", "width")
-            key = ("display", *[getattr(record, name) for name in names])
-            if key not in self.tables:
-                self.tables[key] = gray_table(plan, fmt, record, palette)
-            apply_table(stored, self.tables[key], target)
-        elif fmt.samples_per_pixel == 1:
-            gray_to_display(plan, fmt, record, stored, target)
-        else:
-            colour_to_display(fmt, stored, target)
 
 
 class _Reporting:
@@ -415,65 +357,3 @@ def _inflated(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> Byt
                 _INFLATED.popitem(last=False)
         _INFLATED.move_to_end(key)
     return found.open(reader)
-
-
-def _refuse_lost(lost: int, plan: VolumePlan, record: SliceRecord, planned: PlannedFile) -> None:
-    if lost:
-        raise ValuesError(
-            f"{lost} voxels of frame {record.frame} in {planned.locator} do not fit {plan.dtype.name} after "
-            f"rescaling (slope {record.slope}, intercept {record.intercept}). Pass a wider dtype=, "
-            "or leave it out.",
-            path=planned.locator,
-            frame=record.frame,
-            count=lost,
-        )
-
-
-def _map(
-    mapping: RealWorldValues, stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile, frame: int
-) -> None:
-    """Real world values, rounded for an integer dtype as those that are linear in all stored values are."""
-    lost = 0
-    for band in row_bands(stored.shape):
-        values = mapping.apply(stored[band])
-        if target.dtype.kind == "f":
-            np.copyto(target[band], values, casting="unsafe")
-        else:
-            lost += rescale(values, 0, 0, False, 1.0, 0.0, target[band])
-    if lost:
-        raise ValuesError(
-            f"{lost} voxels of frame {frame} in {planned.locator} are outside of the mapped range "
-            f"({mapping.first:g} to {mapping.last:g}), or their real world values do not fit {target.dtype.name}. Pass "
-            "dtype='float32', or leave it out.",
-            path=planned.locator,
-            frame=frame,
-            count=lost,
-        )
-
-
-def _copy_exactly(stored: NDArray[Any], target: NDArray[Any], planned: PlannedFile, frame: int) -> None:
-    """Copy values into another dtype; refuse where one of them would change."""
-    if stored.size and not _fits(stored, target.dtype):
-        raise ValuesError(
-            f"Values of {np.fmin.reduce(stored, axis=None)} to {np.fmax.reduce(stored, axis=None)} of frame {frame} in "
-            f"{planned.locator} do not fit {target.dtype.name}. Pass a wider dtype=, or leave it out.",
-            path=planned.locator,
-            frame=frame,
-        )
-    np.copyto(target, stored, casting="unsafe")
-
-
-def _fits(stored: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    if stored.dtype.kind == "f":
-        return dtype.kind == "f"  # a narrower float must have been asked for, and so its rounding
-    if np.can_cast(stored.dtype, dtype) and stored.itemsize < 8:  # NumPy takes float64 for safe for 64 bits
-        return True
-    low, high = int(stored.min()), int(stored.max())
-    if dtype.kind in "iu":
-        return bool(np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
-    exact = 1 << (np.finfo(dtype).nmant + 1)
-    if -exact <= low and high <= exact:
-        return True
-    return stored.itemsize < 8 and all(
-        np.array_equal(stored[band].astype(dtype).astype(np.float64), stored[band]) for band in row_bands(stored.shape)
-    )

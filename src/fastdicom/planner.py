@@ -24,10 +24,10 @@ from fastdicom.first_frames import check_first_frames
 from fastdicom.headers import INT_MISSING, HeaderTable
 from fastdicom.levels import check_level, reduce
 from fastdicom.luts import FileTables, read_dataset, read_tables
-from fastdicom.plan import (
-    SLICE_DTYPE,
-    VolumePlan,
-    Window,
+from fastdicom.plan import SLICE_DTYPE, VolumePlan, Window
+from fastdicom.planned_files import FILE_DTYPE, PlannedFile, PlannedFiles
+from fastdicom.quantities import RealWorldValues
+from fastdicom.resolve import (
     check_fits,
     check_values,
     parse_windows,
@@ -35,8 +35,6 @@ from fastdicom.plan import (
     resolve_units,
     resolve_window,
 )
-from fastdicom.planned_files import FILE_DTYPE, PlannedFile, PlannedFiles
-from fastdicom.quantities import RealWorldValues
 from fastdicom.scaling import scaling_for
 from fastdicom.types import PixelFormat, Values
 

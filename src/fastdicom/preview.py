@@ -19,9 +19,10 @@ from fastdicom.blocks import read_block
 from fastdicom.errors import SourceError, UsageError
 from fastdicom.execution import check_workers
 from fastdicom.loading import LazyBlocks, open_volume
-from fastdicom.plan import Window, resolve_window
+from fastdicom.plan import Window
 from fastdicom.planner import PlanOptions
 from fastdicom.prepare import make_plan
+from fastdicom.resolve import resolve_window
 from fastdicom.selection import SeriesArgument, entry_of
 from fastdicom.store.reading import is_store
 from fastdicom.types import GeometryPolicy

@@ -19,9 +19,9 @@ from fastdicom._quiet import quiet_pydicom
 from fastdicom.errors import ValuesError
 from fastdicom.headers import HeaderTable
 from fastdicom.luts import read_dataset
-from fastdicom.plan import stored_limits
 from fastdicom.planned_files import PlannedFile
 from fastdicom.quantities import RealWorldValues, philips_scaling, real_world_values, suv_basis, suv_factor
+from fastdicom.resolve import stored_limits
 from fastdicom.types import PixelFormat
 
 __all__ = ["Scaling", "scaling_for"]
