@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import fastdicom
 from fastdicom.blocks import read_block
 from fastdicom.codecs import decode_frame, decode_together, lossless_jpeg
+from fastdicom.codecs.jpeg_bits import PADDED
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.streams import StreamError, parse_stream
 from fastdicom.codecs.together import TOGETHER
@@ -54,7 +55,7 @@ def with_guards(data: bytes, shape: tuple[int, int], precision: int) -> tuple[in
     source = guarded(len(data), np.uint8)
     source[:] = np.frombuffer(data, np.uint8)
     memory = (
-        guarded(len(data) + lossless_jpeg._PADDED, np.uint8),
+        guarded(len(data) + PADDED, np.uint8),
         guarded((4 * lossless_jpeg._CATEGORIES, 2), np.int64, fill=-777),
         guarded(lossless_jpeg._FACTS, np.int64, fill=-999),
         guarded(1 << lossless_jpeg._WINDOW, np.int32, fill=-1),
@@ -365,7 +366,9 @@ def test_hostile_streams_stay_within_their_memory() -> None:
                 counts = np.array([0, 3, *[1] * 13, 2])
             symbols = rng.permutation(17)[: counts.sum()] if counts.sum() <= 17 else rng.integers(0, 20, 300)
             body += bytes([int(rng.choice([0, 0, 0, 1, 3, 4]))]) + bytes(counts.tolist()) + bytes(symbols.tolist())
-        data = rng.integers(0, 256, int(rng.integers(0, shape[0] * shape[1] * 3 + 10))).astype(np.uint8)
+        pixels = shape[0] * shape[1]
+        some, whole = rng.integers(0, pixels * 3 + 10), -(-pixels * (1 + symbols[0]) // 8)  # zeros, by the second kind
+        data = rng.integers(0, 256, int(rng.choice([some, whole]))).astype(np.uint8)
         data &= rng.choice([0x00, 0x11, 0xFF], size=1, p=[0.3, 0.2, 0.5]).astype(np.uint8)
         table, predictor = int(rng.choice([0, 0, 0, 1, 3])), int(rng.integers(1, 8))
         stream = skeleton(body, shape, precision, data.tobytes(), table=table, predictor=predictor)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdicom.codecs import reduced
 from fastdicom.codecs.base import Decoder
+from fastdicom.codecs.jpeg_blocks import check_blocks
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.registry import get_decoder, requirement
 from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
@@ -159,9 +160,12 @@ def _checked(
     """
     if frames.shape != shape or frames.dtype != fmt.stored_dtype:
         raise StreamError(f"it decodes to {frames.shape} {frames.dtype}, not {shape} {fmt.stored_dtype}")
-    if header is not None and header.kind == "jpeg" and header.lossless and not decoder.checks_end:
+    if header is not None and header.kind == "jpeg" and not decoder.checks_end:
         for data, frame in zip(streams, frames.reshape(-1, *fmt.frame_shape), strict=True):
-            check_tail(data, header, frame)
+            if header.lossless:
+                check_tail(data, header, frame)
+            else:
+                check_blocks(data)
     return _within_bits(frames, fmt, header)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
+from fastdicom.codecs.jpeg_bits import PADDING_NBYTES
 from fastdicom.codecs.prediction import predicted
 from fastdicom.codecs.streams import Buffer, StreamError, StreamHeader
 
@@ -75,7 +76,8 @@ def check_tail(data: Buffer, header: StreamHeader, frame: NDArray[Any]) -> None:
             f"the data of the JPEG stream are those of {found // header.components} of {header.rows * header.columns} "
             "pixels: they are cut or damaged"
         )
-    if bytes(data[scan.last - left : scan.last]).strip(b"\0\xff"):  # more than padding
+    rest = bytes(data[scan.last - left : scan.last])
+    if len(rest) > PADDING_NBYTES or rest.strip(b"\0\xff"):
         raise StreamError(f"the data of the JPEG stream go on for {left} bytes after the last pixel: they are damaged")
 
 
@@ -145,7 +147,8 @@ def _ends_as_decoded(data: Buffer, scan: _Scan, samples: NDArray[Any], header: S
     shape = (header.rows, header.columns, header.components)
     _encode_tail(samples, *shape, scan.predictor, header.precision, scan.codes, bits, answer)
     skipped, count = int(answer[0]), int(answer[1])
-    if count < 0:
+    compared = bits[len(bits) - max(count, 0) :]
+    if compared.all() or not compared.any():  # no codes, or what became of lost data is codes like these
         return False
     # A byte of the data may take two in the stream.
     start = max(scan.first, scan.last - 2 * ((skipped + count) // 8 + 4))

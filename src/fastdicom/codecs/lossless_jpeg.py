@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
 from fastdicom.codecs.base import Decoder
+from fastdicom.codecs.jpeg_bits import PADDED, is_padding, unstuff, word
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.prediction import predicted
 from fastdicom.codecs.stored import to_stored
@@ -35,7 +36,6 @@ _WINDOW = 12
 """Bits that are looked up at once: two tables of so many entries stay in the L1 cache."""
 _LOOKUPS = 4
 """So many of them, and a byte begun, are in the 64 bits that are loaded at once."""
-_PADDED = 32
 _SEARCHED_NBYTES = 4096
 """The end marker is looked for in so many bytes; what follows it is padding."""
 _CATEGORIES = 17
@@ -43,7 +43,6 @@ _ALL, _ANY = -1, 0
 _LONG = 128
 """Marks an entry of the table of single codes whose extra bits are not within the window."""
 _ROWS, _COLUMNS, _PRECISION, _PREDICTOR, _TABLE, _FIRST, _LAST, _SEEN, _FACTS = range(9)
-_NO_FF, _LOW_BITS, _HIGH_BITS = np.uint64(0), np.uint64(0x0101_0101_0101_0101), np.uint64(0x8080_8080_8080_8080)
 
 
 def decode(
@@ -86,7 +85,7 @@ def _decode_all(
         return False
     rows, columns = out.shape[1:]
     longest = int((spans[:, 1] - spans[:, 0]).max(initial=0))
-    scratch = np.empty(longest + _PADDED, np.uint8)
+    scratch = np.empty(longest + PADDED, np.uint8)
     codes, facts = np.empty((4 * _CATEGORIES, 2), np.int64), np.empty(_FACTS, np.int64)
     single, pairs = np.empty(1 << _WINDOW, np.int32), np.empty(1 << _WINDOW, np.uint64)
     memory = (scratch, codes, facts, single, pairs)
@@ -194,53 +193,6 @@ def _parse(source, start, stop, codes, facts):
 
 
 @kernel()
-def _word(data, at):
-    """64 bits, the first byte on top. LLVM makes one load and one swap of it."""
-    return (
-        np.uint64(data[at]) << np.uint64(56)
-        | np.uint64(data[at + np.uint64(1)]) << np.uint64(48)
-        | np.uint64(data[at + np.uint64(2)]) << np.uint64(40)
-        | np.uint64(data[at + np.uint64(3)]) << np.uint64(32)
-        | np.uint64(data[at + np.uint64(4)]) << np.uint64(24)
-        | np.uint64(data[at + np.uint64(5)]) << np.uint64(16)
-        | np.uint64(data[at + np.uint64(6)]) << np.uint64(8)
-        | np.uint64(data[at + np.uint64(7)])
-    )
-
-
-@kernel()
-def _unstuff(source, first, last, scratch):
-    """Copy the data without the 00 after each FF, zeros behind them: their bytes, or -1 where there is a marker."""
-    at, stop, to = np.uint64(first), np.uint64(last), np.uint64(0)
-    one, eight = np.uint64(1), np.uint64(8)
-    while at < stop:
-        has_ff = True
-        if at + eight < stop:
-            flipped = ~_word(source, at)
-            has_ff = (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS != _NO_FF
-        if not has_ff:
-            for k in range(eight):
-                scratch[to + k] = source[at + k]
-            at += eight
-            to += eight
-            continue
-        for _ in range(8):
-            if at >= stop:
-                break
-            byte = source[at]
-            scratch[to] = byte
-            to += one
-            at += one
-            if byte == 0xFF:
-                if at >= stop or source[at] != 0:
-                    return -1
-                at += one
-    for k in range(np.uint64(_PADDED // 2)):
-        scratch[to + k] = 0
-    return np.int64(to)
-
-
-@kernel()
 def _extended(bits, size):
     """The difference of a category, from its extra bits (Table H.2)."""
     if size == 0:
@@ -321,7 +273,7 @@ def _decode_row(scratch, limit, at, start, codes, single, pairs, facts, out, pla
     while place < stop:
         if at >> three > limit:
             return np.int64(-1)
-        buffer = _word(scratch, at >> three) << (at & seven)
+        buffer = word(scratch, at >> three) << (at & seven)
         is_pair = place + eight <= stop
         if is_pair:
             for _ in range(_LOOKUPS):
@@ -342,7 +294,7 @@ def _decode_row(scratch, limit, at, start, codes, single, pairs, facts, out, pla
             continue
         if at >> three > limit:
             return np.int64(-1)
-        difference, length = _next_code(_word(scratch, at >> three) << (at & seven), codes, single)
+        difference, length = _next_code(word(scratch, at >> three) << (at & seven), codes, single)
         if length == 0:
             return np.int64(-1)
         value = (value + np.uint64(difference)) & mask
@@ -395,8 +347,8 @@ def _decode_frames(source, spans, rows, columns, wanted, bits, scratch, codes, f
         table = codes[facts[_TABLE] * _CATEGORIES : (facts[_TABLE] + 1) * _CATEGORIES]
         _fill_single(table, single)
         _fill_pairs(single, pairs)
-        nbytes = _unstuff(source, facts[_FIRST], facts[_LAST], scratch)
-        if nbytes < 0:
+        nbytes, end = unstuff(source, facts[_FIRST], facts[_LAST], scratch)
+        if end != facts[_LAST]:  # a marker within the data
             return number
         predictor = facts[_PREDICTOR]
         at = np.int64(0)
@@ -415,11 +367,8 @@ def _decode_frames(source, spans, rows, columns, wanted, bits, scratch, codes, f
                 facts[_SEEN] = _predict_row(out, place, columns, predictor)
             if facts[_SEEN] >> most != 0:  # no sample has so many bits: the stream is damaged
                 return number
-        if at > 8 * nbytes:
+        if at > 8 * nbytes or not is_padding(scratch, (at + 7) >> 3, nbytes):
             return number
-        for k in range((at + 7) >> 3, nbytes):  # less than a byte of padding is due; zeros and ones do no harm
-            if scratch[k] != 0 and scratch[k] != 0xFF:
-                return number
     return _ALL
 
 

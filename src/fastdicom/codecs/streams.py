@@ -2,8 +2,8 @@
 
 A decoder allocates what the code stream claims, so a few bytes can ask for gigabytes; and the lenient ones fill a
 truncated stream with grey and say nothing. Both are found here, from a few dozen bytes of the stream. Damage inside a
-stream that has its end is not: libjpeg only warns of it, and imagecodecs drops the warning. Of lossless JPEG,
-`jpeg_tail` finds it after decoding; of baseline JPEG nothing does (docs/decisions.md).
+stream that has its end is not: libjpeg only warns of it, and imagecodecs drops the warning. `jpeg_tail` (lossless JPEG)
+and `jpeg_blocks` (baseline and extended) find what of it can be found, after decoding.
 """
 
 from __future__ import annotations
