@@ -282,3 +282,29 @@ def test_integers_that_float32_rounds_are_told(tmp_path: Path) -> None:
     assert volume.dtype == np.float32
     assert any("float32 rounds integers" in note for note in volume.notes)
     assert not any("float32" in note for note in fastdicom.load_volume(folder, dtype="int64").notes)
+
+
+def test_big_endian_numbers_of_32_bits_are_told_from_words(tmp_path: Path) -> None:
+    """Both are written: pydicom's sample has whole numbers; DCMTK swaps the bytes of each word (PS3.5 7.3)."""
+    from pydicom.data import get_testdata_file
+
+    path = Path(str(get_testdata_file("rtdose_expb.dcm")))
+    volume = fastdicom.load_volume(path, values="stored")
+    np.testing.assert_array_equal(volume.array, pydicom.dcmread(path).pixel_array)
+    assert any("big endian samples are read as whole numbers" in note for note in volume.notes)
+    content = path.read_bytes()
+    data = pydicom.dcmread(path).PixelData
+    words = np.frombuffer(data, ">u2").reshape(-1, 2)[:, ::-1].tobytes()
+    assert content.count(data) == 1
+    (tmp_path / "words.dcm").write_bytes(content.replace(data, words))
+    for values in ("stored", "modality"):
+        with pytest.raises(ValuesError, match=r"words\.dcm are big endian words of 16 bits, the lowest first"):
+            fastdicom.load_volume(tmp_path, values=values)
+
+
+def test_little_endian_and_16_bits_are_not_asked(tmp_path: Path) -> None:
+    from pydicom.data import get_testdata_file
+
+    for name in ("rtdose.dcm", "MR_small_bigendian.dcm"):
+        notes = fastdicom.load_volume(str(get_testdata_file(name))).notes
+        assert not any("whole numbers" in note for note in notes)

@@ -7,7 +7,10 @@ import struct
 import sys
 import threading
 import tracemalloc
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import imagecodecs
@@ -21,7 +24,7 @@ from pydicom.pixels.processing import convert_color_space
 from codec_samples import ALL, BASE, LITTLE, LOSSLESS, RLE, backends, by_pydicom, encoded, format_of, smooth, uid
 from fastdicom import codecs
 from fastdicom.codecs.colour import ybr_full_to_rgb_inplace
-from fastdicom.codecs.streams import parse_stream
+from fastdicom.codecs.streams import StreamError, parse_stream
 from fastdicom.errors import (
     DecodeError,
     MissingDependencyError,
@@ -314,12 +317,72 @@ def test_ybr_full_to_rgb_is_pydicoms(cb: int, cr: int) -> None:
     frame[..., 1:] = cb, cr
     expected = convert_color_space(frame, "YBR_FULL", "RGB")
     for converted in (frame.copy(), frame.astype(np.uint16)):
-        ybr_full_to_rgb_inplace(converted)
+        ybr_full_to_rgb_inplace(converted, 8)
         np.testing.assert_array_equal(converted, expected)
     wide = np.zeros((16, 20, 3), np.uint8)
     wide[:, 2:-2] = frame
-    ybr_full_to_rgb_inplace(wide[:, 2:-2])
+    ybr_full_to_rgb_inplace(wide[:, 2:-2], 8)
     np.testing.assert_array_equal(wide[:, 2:-2], expected)
+
+
+@given(st.integers(7, 32), st.integers(0, 999))
+def test_colour_of_any_depth_has_no_chroma_at_half_of_full_scale(bits: int, seed: int) -> None:
+    """In exact arithmetic, by the matrix of PS3.3 C.7.6.3.1.2; gray stays gray."""
+    red, green, blue = Fraction("0.299"), Fraction("0.587"), Fraction("0.114")
+    top, half = (1 << bits) - 1, 1 << (bits - 1)
+    pixels = np.random.default_rng(seed).integers(0, top, (40, 3), endpoint=True)
+    pixels[:4] = [[top, half, half], [0, half, half], [half, half, top], [half, 0, half]]
+    expected = []
+    for y, cb, cr in ((int(y), int(cb) - half, int(cr) - half) for y, cb, cr in pixels):
+        r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+        g = (y - red * r - blue * b) / green
+        expected.append([min(max(floor(v + Fraction(1, 2)), 0), top) for v in (r, g, b)])
+    frame = pixels.astype(np.uint8 if bits < 8 else np.uint16 if bits <= 16 else np.uint32)
+    if bits == 8:
+        return  # as pydicom rounds: above
+    ybr_full_to_rgb_inplace(frame, bits)
+    np.testing.assert_array_equal(frame, expected)
+
+
+def test_what_has_no_colours_is_refused() -> None:
+    with pytest.raises(StreamError, match="signed"):
+        ybr_full_to_rgb_inplace(np.zeros((2, 2, 3), np.int16), 12)
+    with pytest.raises(StreamError, match="up to 4096 have more than 12 bits"):
+        ybr_full_to_rgb_inplace(np.full((2, 2, 3), 4096, np.uint16), 12)
+
+
+@pytest.mark.parametrize("number", [51, 80, 90, "native", "422"])
+def test_12_bit_colour_is_converted_whatever_carries_it(number: int | str) -> None:
+    """Pure red, blue and gray, by exact samples; DCT JPEG: as libjpeg converts them itself."""
+    ybr = np.empty((16, 16, 3), np.uint16)
+    ybr[:8], ybr[8:] = (1028, 2048, 2048), (1224, 1357, 4095)  # gray, red
+    expected = np.empty_like(ybr)
+    expected[:8], expected[8:] = 1028, (4094, 0, 0)
+    if number == 51:
+        ybr = smooth((24, 32, 3), 12)
+        data = bytes(
+            imagecodecs.jpeg8_encode(
+                ybr, level=100, bitspersample=12, colorspace="RGB", outcolorspace="YCBCR", subsampling="444"
+            )
+        )
+        expected = imagecodecs.jpeg8_decode(data, colorspace="YCBCR", outcolorspace="RGB")
+    elif number == 80:
+        data = bytes(imagecodecs.jpegls_encode(ybr))
+    elif number == 90:
+        data = bytes(
+            imagecodecs.jpeg2k_encode(ybr, codecformat="j2k", reversible=True, level=0, bitspersample=12, mct=False)
+        )
+    else:
+        quads = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], axis=-1)
+        data = (ybr if number == "native" else quads).astype("<u2").tobytes()
+    photometric = "YBR_FULL_422" if number == "422" else "YBR_FULL"
+    syntax = LITTLE if isinstance(number, str) else number
+    fmt = format_of(syntax, ybr, 12, photometric_interpretation=photometric)
+    names = ["native"] if isinstance(number, str) else backends(uid(number))
+    for name in names:
+        with suppress(DecodeError) if name.startswith("pydicom.") else nullcontext():  # not by all of its own
+            found = codecs.decode_frame(name, data, fmt)
+            assert np.abs(found.astype(int) - expected).max() <= (3 if number == 51 else 0), name
 
 
 def test_ybr_ties_fall_as_in_pydicom() -> None:
@@ -327,8 +390,44 @@ def test_ybr_ties_fall_as_in_pydicom() -> None:
     frame[..., 0] = np.arange(256)
     frame[0, :, 1:], frame[1, :, 1:] = (78, 178), (178, 78)  # exactly half a level in green
     expected = convert_color_space(frame, "YBR_FULL", "RGB")
-    ybr_full_to_rgb_inplace(frame)
+    ybr_full_to_rgb_inplace(frame, 8)
     np.testing.assert_array_equal(frame, expected)
+
+
+# ------------------------------------------------------------------------------------- what one library decodes wrongly
+
+
+@pytest.mark.parametrize(("bits", "predictor"), [(8, 1), (12, 4), (16, 7)])
+def test_a_point_transform_of_lossless_jpeg(bits: int, predictor: int) -> None:
+    """A stream of samples without their last bit, of the precision that they had (ISO 10918-1 H.1.2.1)."""
+    image = smooth((24, 32), bits)
+    data = bytearray(imagecodecs.jpeg8_encode(image >> 1, lossless=True, predictor=predictor, bitspersample=bits - 1))
+    data[data.index(b"\xff\xc3") + 4], data[data.index(b"\xff\xda") + 9] = bits, 1
+    number = 70 if predictor == 1 else 57
+    fmt = format_of(number, image, bits)
+    assert "pylibjpeg.libjpeg" in backends(uid(number))
+    for name in backends(uid(number)):
+        if name in ("pylibjpeg.libjpeg", "imagecodecs.ljpeg", "imagecodecs.jpegsof3"):
+            with pytest.raises(DecodeError, match=r"has a point transform of 1\. .* Leave decoder= out"):
+                codecs.decode_frame(name, bytes(data), fmt)
+        else:
+            np.testing.assert_array_equal(codecs.decode_frame(name, bytes(data), fmt), image >> 1 << 1, err_msg=name)
+
+
+def test_the_colour_transform_of_hp() -> None:
+    """Of JPEG-LS: green, red minus green, blue minus green, as a marker segment of its own says."""
+    image = smooth((24, 32, 3), 8)
+    parts = np.stack([image[..., 0] - image[..., 1] + 128, image[..., 1], image[..., 2] - image[..., 1] + 128], axis=-1)
+    plain = bytes(imagecodecs.jpegls_encode(parts.astype(np.uint8)))
+    at = plain.index(b"\xff\xda")
+    data = plain[:at] + b"\xff\xe8\0\7mrfx\1" + plain[at:]
+    assert "pylibjpeg.libjpeg" in backends(uid(80))
+    for name in backends(uid(80)):
+        if name == "pylibjpeg.libjpeg":
+            with pytest.raises(DecodeError, match=r"has HP's colour transform 1\. .* Leave decoder= out"):
+                codecs.decode_frame(name, data, format_of(80, image, 8))
+        else:
+            np.testing.assert_array_equal(codecs.decode_frame(name, data, format_of(80, image, 8)), image, err_msg=name)
 
 
 # ------------------------------------------------------------------------------------------------------------ headers

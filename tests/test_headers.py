@@ -565,6 +565,24 @@ def test_text_of_sets_that_are_switched_with_escapes(tmp_path: Path) -> None:
     assert table.text("series_description", 0) == expected == "胸部 CT"
 
 
+def test_what_was_never_meant_to_have_pixels_is_no_damage(tmp_path: Path) -> None:
+    """Worklists name their class in the file meta group only; spectra have Rows and Columns, but no pixels."""
+    cut, spectrum, gone = data_set(), data_set(SOPClassUID="1.2.840.10008.5.1.4.1.1.4.2"), data_set()
+    for dataset in (cut, spectrum, gone):
+        del dataset.PixelData
+    del gone.Rows, gone.Columns, gone.BitsAllocated
+    image, worklist = (uid.ljust(26, b"\0") for uid in (b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.5.1.4.31"))
+    contents = {"cut": encoded(cut), "spectrum": encoded(spectrum), "gone": encoded(gone)}
+    contents["worklist"] = contents["gone"].replace(image, worklist)
+    assert contents["worklist"] != contents["gone"]
+    contents["unnamed"] = contents["gone"].replace(image, bytes(26))
+    table = read_both([ref_of(tmp_path, content, name) for name, content in contents.items()])
+    kinds = {Path(item.path).name: item.kind for item in table.skipped}
+    assert kinds == dict.fromkeys(("cut", "gone", "unnamed"), "damaged") | dict.fromkeys(
+        ("spectrum", "worklist"), "no-pixels"
+    )
+
+
 def test_a_dicomdir_among_the_files_is_no_damage(tmp_path: Path) -> None:
     from pydicom.data import get_testdata_file
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 import fastdicom
+from fastdicom.errors import GeometryError
 from fastdicom.headers import HeaderTable, read_headers
 from fastdicom.headers.csa import read_csa
 from fastdicom.headers.vendors import TILES_ASSUMED, TILES_SIEMENS
@@ -226,6 +227,22 @@ def write_mosaic(folder: Path, count: int, *, normal: list[str] | None, **attrib
     return slices
 
 
+@pytest.mark.parametrize("errors", ["raise", "report"])
+@pytest.mark.parametrize("missing", ["count", "spacing"])
+def test_a_mosaic_that_cannot_be_taken_apart_is_no_slice(missing: str, errors: str, tmp_path: Path) -> None:
+    """Whole pixels, places unknown: nothing that `errors="report"` could load, and not for another copy to mend."""
+    write_mosaic(
+        tmp_path, 4, normal=["0.0", "0.0", "1.0"],
+        **({"private": {}} if missing == "count" else {"SpacingBetweenSlices": None, "SliceThickness": None}),
+    )  # fmt: skip
+    with pytest.raises(
+        GeometryError, match=r"1 of 1 images .* hold several slices whose places are not known.*mosaic"
+    ) as e:
+        fastdicom.load_volume(tmp_path, errors=errors)
+    assert "damaged pixel data" not in str(e.value)
+    assert "cannot be taken apart" in str(e.value)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9, 11])
 def test_a_mosaic_becomes_its_slices(count: int, tmp_path: Path) -> None:
     slices = write_mosaic(tmp_path, count, normal=["0.0", "0.0", "1.0"])
@@ -259,7 +276,7 @@ def test_a_mosaic_without_a_normal_says_that_its_direction_is_assumed(tmp_path: 
 def test_a_mosaic_that_cannot_be_taken_apart_is_an_error_that_says_so(tmp_path: Path) -> None:
     private = {(0x0029, "SIEMENS CSA HEADER"): {0x10: ("OB", csa_header({"NumberOfImagesInMosaic": ["9"]}))}}
     write_mosaic(tmp_path, 4, normal=None, private=private)  # 9 slices do not fit into 8 x 12 pixels
-    with pytest.raises(fastdicom.errors.PixelDataError, match="Siemens mosaic of 9 slices in 8 x 12 pixels"):
+    with pytest.raises(GeometryError, match="Siemens mosaic of 9 slices in 8 x 12 pixels"):
         fastdicom.load_volume(tmp_path)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fastdicom.errors import FastDicomError, PixelDataError
+from fastdicom.errors import FastDicomError, GeometryError, PixelDataError
 from fastdicom.headers import HeaderTable
+from fastdicom.headers.problems import NOT_APART
 from fastdicom.series import FoundVolume, spacing_tolerance
 from fastdicom.types import GeometryPolicy, Skipped
 
@@ -144,6 +145,16 @@ class CatalogEntry:
             return None
         row = int(self.found.used_rows[bad[0]])
         path = str(self._table["path"][row])
+        if NOT_APART in self._table["problem"][row]:
+            return GeometryError(
+                f"{len(bad)} of {len(problems)} images of series {self.series_instance_uid} hold several slices whose "
+                f"places are not known (first: {os.path.basename(path)}, {self._table['problem'][row]}). The private "
+                "elements that tell them are missing or damaged, mostly since somebody removed them: get the original "
+                "files.",
+                path=path,
+                count=len(bad),
+                series_instance_uid=self.series_instance_uid,
+            )
         return PixelDataError(
             f"{len(bad)} of {len(problems)} frames of series {self.series_instance_uid} have damaged pixel data "
             f"(first: {os.path.basename(path)}, {self._table['problem'][row]}). Copy the files again from their "

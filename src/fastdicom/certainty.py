@@ -10,16 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdicom._quiet import quiet_pydicom
+from fastdicom.codecs.native import is_word_data
 from fastdicom.errors import ValuesError
+from fastdicom.frames.base import BIG_ENDIAN
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.problems import native_surplus
 from fastdicom.luts import read_dataset
 from fastdicom.planned_files import PlannedFile
+from fastdicom.sources import open_reader
 from fastdicom.types import PixelFormat
 
-__all__ = ["check_high_bit", "check_modality_tables", "check_rescale", "one_voi_function", "surplus_pixels"]
+__all__ = [
+    "check_high_bit",
+    "check_modality_tables",
+    "check_rescale",
+    "check_wide_big_endian",
+    "one_voi_function",
+    "surplus_pixels",
+]
 
 _RESCALE = (("rescale_slope", "RescaleSlope"), ("rescale_intercept", "RescaleIntercept"))
+_LOOKED_AT = 1 << 20
 VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -162,3 +173,42 @@ def surplus_pixels(headers: HeaderTable) -> list[str]:
         f"Columns and Number of Frames describe ({int(surplus[row])} in "
         f"{os.path.basename(str(headers['path'][row]))}); they are taken for padding because they are zero"
     ]
+
+
+def check_wide_big_endian(
+    slices: NDArray[Any], formats: Sequence[PixelFormat], files: Sequence[PlannedFile]
+) -> list[str]:
+    """Samples of 32 or 64 bits in big endian words: what is unusual about the way they are read.
+
+    By PS3.5 7.3 the bytes of each 16-bit word of OW are swapped, and the least significant word comes first (8.1.1):
+    DCMTK and GDCM write that. Others write whole numbers, and pydicom reads those. The upper half of a number has fewer
+    values than the lower one, so the first frame tells which it is.
+
+    Raises
+    ------
+    ValuesError
+        They are words, which nobody could tell from the numbers that would be made of them.
+    """
+    notes = []
+    for number, fmt in enumerate(formats):
+        if fmt.transfer_syntax_uid != BIG_ENDIAN or fmt.bits_allocated < 32 or fmt.pixel_keyword != "PixelData":
+            continue
+        planned = files[int(slices["file"][np.flatnonzero(slices["format"] == number)[0]])]
+        location = planned.location
+        with open_reader(planned.locator) as reader:
+            if not is_word_data(reader, location):
+                continue
+            nbytes = min(fmt.frame_bits // 8, _LOOKED_AT, location.length)
+            words = np.frombuffer(reader.read_at(location.offset, nbytes // 8 * 8), ">u2")
+        halves = words.reshape(-1, fmt.bits_allocated // 16)
+        first, last = (len(np.unique(halves[:, place])) for place in (0, -1))
+        name = os.path.basename(planned.locator)
+        if first > 2 * last:
+            raise ValuesError(
+                f"The {fmt.bits_allocated}-bit samples of {name} are big endian words of 16 bits, the lowest "
+                f"first ({first} values of the first word, {last} of the last), which is not supported. Convert the "
+                "files to little endian: dcmconv +te.",
+                path=planned.locator,
+            )
+        notes.append(f"{fmt.bits_allocated}-bit big endian samples are read as whole numbers, not as words of 16 bits")
+    return notes

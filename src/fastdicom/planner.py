@@ -15,11 +15,12 @@ from fastdicom.certainty import (
     check_high_bit,
     check_modality_tables,
     check_rescale,
+    check_wide_big_endian,
     one_voi_function,
     surplus_pixels,
 )
 from fastdicom.codecs import choose_decoder, get_decoder
-from fastdicom.errors import UsageError, ValuesError
+from fastdicom.errors import PixelDataError, UsageError, ValuesError
 from fastdicom.first_frames import check_first_frames
 from fastdicom.headers import INT_MISSING, HeaderTable
 from fastdicom.levels import check_level, reduce
@@ -72,10 +73,9 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
     """
     values = check_values(options.values)
     window = resolve_window(options.window)
-    if entry.found.error is not None:
-        raise entry.found.error
-    if entry.error is not None and not options.ignore_errors:
-        raise entry.error
+    error = entry.error
+    if error is not None and not (options.ignore_errors and isinstance(error, PixelDataError)):
+        raise error
     if window is not None and values != "display":
         raise UsageError(
             f"window={options.window!r} is for values='display'; values={values!r} are not windowed. Pass "
@@ -112,6 +112,7 @@ def build_plan(entry: CatalogEntry, options: PlanOptions) -> VolumePlan:
         kept["modality_lut"] = -1
         notes += scaling.notes
     check_modality_tables(kept, formats, files)
+    notes += check_wide_big_endian(kept, formats, files)
     slices[used] = kept
     function = "LINEAR"
     if values == "display":

@@ -1,4 +1,4 @@
-"""YBR_FULL to RGB for decoded 8-bit frames, as PS3.3 C.7.6.3.1.2 and pydicom's ``pixel_array`` have it."""
+"""YBR_FULL to RGB of decoded frames (PS3.3 C.7.6.3.1.2); those of 8 bits as pydicom's ``pixel_array`` has them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs.streams import StreamHeader
+from fastdicom.codecs.streams import StreamError, StreamHeader
 from fastdicom.kernels import row_bands, ybr_full_to_rgb
 from fastdicom.types import PixelFormat
 
 __all__ = ["needs_rgb", "ybr_full_to_rgb_inplace"]
 
-_CR_R = np.float32(1.402)
-_CB_B = np.float32(1.772)
-_CB_G = np.float32(-0.114 * 1.772 / 0.587)
-_CR_G = np.float32(-0.299 * 1.402 / 0.587)
+_TO_RGB = np.asarray([[1, 1, 1], [0, -0.114 * 1.772 / 0.587, 1.772], [1.402, -0.299 * 1.402 / 0.587, 0]])
 
 
 def needs_rgb(fmt: PixelFormat, header: StreamHeader | None) -> bool:
@@ -38,22 +35,43 @@ def needs_rgb(fmt: PixelFormat, header: StreamHeader | None) -> bool:
     return photometric in ("YBR_FULL", "YBR_FULL_422")
 
 
-def ybr_full_to_rgb_inplace(frame: NDArray[Any]) -> None:
-    """Convert a (..., 3) frame in place, to what the float32 arithmetic of pydicom gives; half rounds up."""
+def ybr_full_to_rgb_inplace(frame: NDArray[Any], bits: int) -> None:
+    """Convert a (..., 3) frame in place: the exact values, half rounded up, clipped to what the bits hold.
+
+    Parameters
+    ----------
+    frame : (..., 3) unsigned integers
+    bits : int
+        Of a sample. No chroma is half of full scale: 128 for 8 bits, 2048 for 12.
+
+    Raises
+    ------
+    StreamError
+        The samples are signed, which those of YBR_FULL never are, or have more bits.
+    """
     flat = frame.reshape(-1, 3)
     if not np.shares_memory(flat, frame):  # a strided frame: reshape copied it
-        ybr_full_to_rgb_inplace(flat)
+        ybr_full_to_rgb_inplace(flat, bits)
         frame[...] = flat.reshape(frame.shape)
-    elif frame.dtype == np.uint8 and flat.flags.c_contiguous:
+    elif frame.dtype == np.uint8 and bits == 8 and flat.flags.c_contiguous:
         ybr_full_to_rgb(flat, flat)
-    else:  # 16-bit YBR is not in the standard: convert as pydicom does
+    elif frame.dtype.kind != "u":
+        raise StreamError("its samples are signed (Pixel Representation 1), and YBR_FULL has no signed ones")
+    else:
         for band in row_bands(flat.shape):
-            flat[band] = _convert_any(flat[band])
+            flat[band] = _converted(flat[band], bits)
 
 
-def _convert_any(pixels: NDArray[Any]) -> NDArray[Any]:
-    work = pixels.astype(np.float32)
-    work -= np.asarray([0, 128, 128], np.float32)
-    work = work @ np.asarray([[1, 1, 1], [0, _CB_G, _CB_B], [_CR_R, _CR_G, 0]], np.float32)
-    rounded: NDArray[Any] = np.clip(np.floor(work + np.float32(0.5)), 0, 255)
+def _converted(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
+    top = (1 << bits) - 1
+    if pixels.size and int(pixels.max()) > top:
+        raise StreamError(f"its values up to {int(pixels.max())} have more than {bits} bits")
+    if bits == 8:  # in wider words
+        narrow = pixels.astype(np.uint8)
+        ybr_full_to_rgb(narrow, narrow)
+        return narrow.astype(pixels.dtype)
+    work = pixels.astype(np.float64)
+    work[:, 1:] -= 1 << (bits - 1)
+    # An exact half must not end up below itself; a step of float64 is much less than what tells others from a half.
+    rounded: NDArray[Any] = np.clip(np.floor(work @ _TO_RGB + (0.5 + 1e-9)), 0, top)
     return rounded.astype(pixels.dtype)

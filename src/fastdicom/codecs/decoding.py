@@ -14,7 +14,7 @@ from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.jpeg_blocks import check_blocks
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.registry import get_decoder, requirement
-from fastdicom.codecs.streams import StreamError, StreamHeader, parse_stream
+from fastdicom.codecs.streams import OtherDecoderError, StreamError, StreamHeader, parse_stream
 from fastdicom.errors import DecodeError, FastDicomError, MissingDependencyError, UsageError, ValuesError
 from fastdicom.types import PixelFormat
 
@@ -86,9 +86,13 @@ def decode_frame(
         cause = _picklable(error)
     # Raised out here, so that the error of the codec is not its context, which travels with it too.
     where = f" of {path}" if path else ""
+    remedy = (
+        'The file is damaged or its header is wrong; copy it again, or pass errors="report" to load the other frames.'
+    )
+    if isinstance(cause, OtherDecoderError):
+        remedy = "That library makes another image of it. Leave decoder= out."
     raise DecodeError(
-        f"Frame {frame}{where} cannot be decoded by {decoder_name}: {cause or type(cause).__name__}. The file is "
-        'damaged or its header is wrong; copy it again, or pass errors="report" to load the other frames.',
+        f"Frame {frame}{where} cannot be decoded by {decoder_name}: {cause or type(cause).__name__}. {remedy}",
         path=path,
         frame=frame,
         decoder=decoder_name,

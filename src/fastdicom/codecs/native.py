@@ -18,7 +18,7 @@ from fastdicom.frames.base import BIG_ENDIAN, NATIVE_SYNTAXES
 from fastdicom.kernels import interleave, unpack_bits, ybr_full_422_to_rgb
 from fastdicom.types import ByteReader, PixelFormat, PixelLocation
 
-__all__ = ["DECODERS", "decode_native", "is_plain", "read_native_frame"]
+__all__ = ["DECODERS", "decode_native", "is_plain", "is_word_data", "read_native_frame"]
 
 
 def is_plain(fmt: PixelFormat) -> bool:
@@ -126,7 +126,7 @@ def read_native_frame(
     """
     check_surplus(reader, fmt, location, frame, path=path)
     big_endian = fmt.transfer_syntax_uid == BIG_ENDIAN
-    words = big_endian and fmt.bits_allocated == 8 and _is_word_data(reader, location)
+    words = big_endian and fmt.bits_allocated == 8 and is_word_data(reader, location)
     if is_plain(fmt) and not words and out.flags.c_contiguous:
         read_native_into(reader, fmt, location, frame, out.reshape(-1).view(np.uint8), rows, path=path)
         if big_endian and out.dtype.itemsize > 1:
@@ -150,7 +150,7 @@ def read_native_frame(
         raise DecodeError(f"Frame {frame} of {path} cannot be read: {error}.", path=path, frame=frame) from error
 
 
-def _is_word_data(reader: ByteReader, location: PixelLocation) -> bool:
+def is_word_data(reader: ByteReader, location: PixelLocation) -> bool:
     """VR OW of the element: in explicit VR big endian it stands 8 bytes before the value (PS3.5 7.1.2)."""
     return location.offset >= 12 and reader.read_at(location.offset - 8, 2) == b"OW"
 

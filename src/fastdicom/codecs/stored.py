@@ -77,7 +77,8 @@ def corrected(
     if shift:
         mask_unused_bits_inplace(frames, shift)
     if to_rgb:
-        ybr_full_to_rgb_inplace(frames)
+        is_lossy_jpeg = header is not None and header.kind == "jpeg" and not header.lossless
+        ybr_full_to_rgb_inplace(frames, header.precision if header is not None and is_lossy_jpeg else fmt.bits_stored)
     return frames
 
 

@@ -12,7 +12,14 @@ import struct
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = ["StreamError", "StreamHeader", "parse_stream", "start_of_codestream"]
+__all__ = [
+    "OtherDecoderError",
+    "StreamError",
+    "StreamHeader",
+    "parse_stream",
+    "refuse_point_transform",
+    "start_of_codestream",
+]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -25,6 +32,10 @@ JPEGXL_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))
 
 class StreamError(ValueError):
     """The bytes are not a whole code stream of their kind. `decoding` adds the file and the frame."""
+
+
+class OtherDecoderError(StreamError):
+    """The stream is sound, but the library that was asked would make another image of it."""
 
 
 class StreamHeader(NamedTuple):
@@ -48,6 +59,10 @@ class StreamHeader(NamedTuple):
     """JPEG XL: samples are floats, which no DICOM image has."""
     interleaved: bool = True
     """JPEG and JPEG-LS: the first scan holds all components, so they come out as pixels, not as planes."""
+    point_transform: int = 0
+    """JPEG and JPEG-LS: bits that each sample was shifted right by before it was encoded."""
+    colour_transform: int = 0
+    """JPEG-LS: that of HP's marker segment "mrfx", which only some decoders know; 0: none."""
     complete: bool = True
     """The end of the stream is where it must be."""
     levels: int = 0
@@ -56,6 +71,17 @@ class StreamHeader(NamedTuple):
     """JPEG 2000: the image starts at 0, 0 of its reference grid."""
     skipped: int = 0
     """Resolutions to leave out, which is for the caller to say, not for the stream."""
+
+
+def refuse_point_transform(header: StreamHeader) -> None:
+    """For libraries that undo it wrongly, or not at all.
+
+    Raises
+    ------
+    OtherDecoderError
+    """
+    if header.point_transform and (header.lossless or header.kind == "jpegls"):
+        raise OtherDecoderError(f"the stream has a point transform of {header.point_transform}")
 
 
 def parse_stream(data: Buffer, transfer_syntax_uid: str) -> StreamHeader | None:
@@ -92,7 +118,7 @@ def _parse_jpeg(data: Buffer) -> StreamHeader:
     """ISO 10918-1 B.2 and ISO 14495-1 C.2: marker segments up to the first scan."""
     if bytes(data[:2]) != b"\xff\xd8":
         raise StreamError(f"it starts with {bytes(data[:4]).hex(' ')} where JPEG starts with ff d8")
-    position, jfif = 2, False
+    position, jfif, colour_transform = 2, False, 0
     header: StreamHeader | None = None
     while True:
         if data[position] != 0xFF:
@@ -108,6 +134,8 @@ def _parse_jpeg(data: Buffer) -> StreamHeader:
         (length,) = struct.unpack_from(">H", data, position)
         if marker == 0xE0 and bytes(data[position + 2 : position + 6]) == b"JFIF":
             jfif = True
+        elif marker == 0xE8 and bytes(data[position + 2 : position + 6]) == b"mrfx":
+            colour_transform = data[position + 6]
         elif marker in _JPEG_FRAMES:
             precision, rows, columns, components = struct.unpack_from(">BHHB", data, position + 2)
             header = StreamHeader(
@@ -125,6 +153,8 @@ def _parse_jpeg(data: Buffer) -> StreamHeader:
             return header._replace(
                 jfif=jfif,
                 interleaved=data[position + 2] == header.components,
+                point_transform=data[position + length - 1] & 0x0F,
+                colour_transform=colour_transform,
                 complete=_has_end_marker(data, position + length),
             )
         position += length

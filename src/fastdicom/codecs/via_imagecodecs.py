@@ -20,6 +20,7 @@ from fastdicom.codecs.streams import (
     JPEGXL_SYNTAXES,
     StreamError,
     StreamHeader,
+    refuse_point_transform,
 )
 from fastdicom.types import PixelFormat
 
@@ -165,6 +166,8 @@ def _simple(function: str) -> _Choose:
     def choose(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
         import imagecodecs
 
+        if header is not None:
+            refuse_point_transform(header)
         return _Call(getattr(imagecodecs, function), fills_pixels=_is_gray(header))
 
     return choose

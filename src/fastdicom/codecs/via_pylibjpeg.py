@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from fastdicom.codecs.base import Decoder, installed
 from fastdicom.codecs.rle_lengths import check_lengths
 from fastdicom.codecs.stored import to_stored
-from fastdicom.codecs.streams import HTJ2K_SYNTAXES, JPEGLS_SYNTAXES, StreamError, StreamHeader
+from fastdicom.codecs.streams import (
+    HTJ2K_SYNTAXES,
+    JPEGLS_SYNTAXES,
+    OtherDecoderError,
+    StreamError,
+    StreamHeader,
+    refuse_point_transform,
+)
 from fastdicom.types import PixelFormat
 
 __all__ = ["DECODERS"]
@@ -37,6 +44,10 @@ def _decode_libjpeg(
 
     if header is None:
         raise StreamError("it has no JPEG header")
+    # Seen with 2.5: samples off by half of their range; the components of the transform in place of the colours.
+    refuse_point_transform(header)
+    if header.colour_transform:
+        raise OtherDecoderError(f"the stream has HP's colour transform {header.colour_transform}")
     return to_stored(_container(decode_pixel_data(bytes(data), version=2), fmt, header), fmt, header, out)
 
 

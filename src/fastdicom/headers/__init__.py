@@ -28,7 +28,7 @@ from fastdicom.headers.reading import hand_over_all, walk_headers
 from fastdicom.headers.vendors import apply_vendor_rules
 from fastdicom.scanner import NO_PIXELS, Walk
 from fastdicom.sources import open_reader
-from fastdicom.sources.dicomdir import is_dicomdir
+from fastdicom.sources.dicomdir import MEDIA_STORAGE_DIRECTORY, media_class
 from fastdicom.types import FileRef, Skipped
 
 __all__ = [
@@ -43,6 +43,10 @@ __all__ = [
     "read_headers",
     "walk_headers",
 ]
+
+
+MR_SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
+"""Its data are no pixels, but have Rows and Columns (PS3.3 C.8.14.1)."""
 
 
 def read_headers(files: Sequence[FileRef], *, compiled: bool = True, walk: Walk | None = None) -> HeaderTable:
@@ -167,27 +171,28 @@ def _what_else(locator: str, head: bytes) -> str:
 
 
 def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
-    sop_class = header.values.get("sop_class_uid")
-    if not isinstance(sop_class, bytes):
-        if _is_directory(ref):
-            return Skipped(ref.locator, "no-pixels", "a DICOMDIR; pass it as a source of its own")
+    found = header.values.get("sop_class_uid")
+    # Worklists, DICOMDIRs and other data sets that are no instances name their class in the file meta group only.
+    sop_class = (found if isinstance(found, bytes) else _media_class(ref)).strip(b"\0 ").decode("ascii", "replace")
+    if not sop_class:
         return Skipped(ref.locator, "damaged", "the header ends before any pixel data and names no SOP Class")
-    if header.values.get("rows") or header.values.get("bits_allocated"):
+    if sop_class == MEDIA_STORAGE_DIRECTORY.decode():
+        return Skipped(ref.locator, "no-pixels", "a DICOMDIR; pass it as a source of its own")
+    if sop_class != MR_SPECTROSCOPY and (header.values.get("rows") or header.values.get("bits_allocated")):
         return Skipped(ref.locator, "damaged", "an image header without pixel data: the file ends early")
-    if _is_image_class(sop_class.strip(b"\0 ").decode("ascii", "replace")):
+    if _is_image_class(sop_class):
         return Skipped(ref.locator, "damaged", "an image without pixel data: the file ends early, or they were removed")
     modality = header.values.get("modality")
     name = modality.decode("ascii", "replace").strip() if isinstance(modality, bytes) else "no modality"
     return Skipped(ref.locator, "no-pixels", f"DICOM without pixel data ({name}): not an image")
 
 
-def _is_directory(ref: FileRef) -> bool:
-    """Whether a file is a DICOMDIR, whose class stands in its file meta group only."""
+def _media_class(ref: FileRef) -> bytes:
     try:
         with open_reader(ref.locator, ref.size) as reader:
-            return is_dicomdir(reader.read_at(0, 1024))
+            return media_class(reader.read_at(0, 1024))
     except (FastDicomError, OSError):
-        return False
+        return b""
 
 
 def _is_image_class(uid: str) -> bool:

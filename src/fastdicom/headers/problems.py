@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from fastdicom.headers.columns import INT_MISSING, HeaderTable
 
-__all__ = ["native_surplus", "pixel_problems"]
+__all__ = ["NOT_APART", "native_surplus", "pixel_problems"]
 
+NOT_APART = "cannot be taken apart"
+"""In the problem of each picture of several slices whose places are not known. Its pixels are sound."""
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 

@@ -24,6 +24,7 @@ from fastdicom.errors import FastDicomError, HeaderError
 from fastdicom.geometry import is_orthonormal, slice_normal
 from fastdicom.headers.columns import INT_MISSING, HeaderTable
 from fastdicom.headers.csa import read_csa
+from fastdicom.headers.problems import NOT_APART
 from fastdicom.sources import open_reader
 from fastdicom.types import Skipped
 
@@ -181,7 +182,7 @@ def _with_tiles(table: HeaderTable, unreadable: dict[str, str]) -> HeaderTable:
             unreadable[str(table["path"][row])] = f"its private elements cannot be read: {error}"
             continue
         except FastDicomError as error:
-            table.columns["problem"][row] = f"its tiles cannot be taken apart: {error}"
+            table.columns["problem"][row] = f"its tiles {NOT_APART}: {error}"
             continue
         if tiles is not None:
             parts += [table.take(slice(start, row)), tiles]  # type: ignore[arg-type]
@@ -209,7 +210,7 @@ def _mosaic_tiles(table: HeaderTable, row: int) -> HeaderTable | None:
     if layout is None or not is_orthonormal(orientation) or not np.isfinite(corner).all():
         table.columns["problem"][row] = (
             f"a Siemens mosaic of {count if count > 0 else 'an unknown number of'} slices in "
-            f"{table['rows'][row]} x {table['columns'][row]} pixels cannot be taken apart"
+            f"{table['rows'][row]} x {table['columns'][row]} pixels {NOT_APART}"
         )
         return None
     per_side, rows, columns = layout
@@ -226,7 +227,9 @@ def _mosaic_tiles(table: HeaderTable, row: int) -> HeaderTable | None:
     if not spacing > 0:
         spacing = table["slice_thickness"][row]
     if not spacing > 0:
-        table.columns["problem"][row] = "a Siemens mosaic without Spacing Between Slices and Slice Thickness"
+        table.columns["problem"][row] = (
+            f"a Siemens mosaic without Spacing Between Slices and Slice Thickness {NOT_APART}"
+        )
         return None
     down, across = table["pixel_spacing"][row]
     first = (
@@ -247,7 +250,7 @@ def _grid_tiles(table: HeaderTable, row: int) -> HeaderTable | None:
     if layout is None or len(places) != count or not np.isfinite(places).all():
         table.columns["problem"][row] = (
             f"a United Imaging grid of {count:g} slices with {len(places)} positions in {table['rows'][row]} x "
-            f"{table['columns'][row]} pixels cannot be taken apart"
+            f"{table['columns'][row]} pixels {NOT_APART}"
         )
         return None
     tiles = _tiles(table, row, places, *layout, TILES_UIH)

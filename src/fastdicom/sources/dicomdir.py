@@ -23,11 +23,15 @@ MAX_NBYTES = 1 << 28
 """A record has some hundred bytes, so this is a million files."""
 
 
+def media_class(head: bytes) -> bytes:
+    """Media Storage SOP Class UID of a file that begins with these bytes (512 or more), b"" where it names none."""
+    at = head.find(b"\2\0\2\0UI") if head[128:132] == b"DICM" else -1
+    return head[at + 8 : at + 8 + head[at + 6]].rstrip(b"\0 ") if at >= 0 and len(head) > at + 6 else b""
+
+
 def is_dicomdir(head: bytes) -> bool:
     """Whether a file that begins with these bytes (512 or more) is a DICOMDIR: its class is in the file meta group."""
-    at = head.find(b"\2\0\2\0UI")
-    value = head[at + 8 : at + 8 + head[at + 6]] if at >= 0 and len(head) > at + 6 else b""
-    return head[128:132] == b"DICM" and value.rstrip(b"\0 ") == MEDIA_STORAGE_DIRECTORY
+    return media_class(head) == MEDIA_STORAGE_DIRECTORY
 
 
 def referenced_files(path: str, reader: ByteReader) -> tuple[list[FileRef], list[Skipped]]:
