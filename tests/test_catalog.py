@@ -299,6 +299,23 @@ def test_damaged_pixels_are_an_error_of_the_entry_that_names_the_file(tmp_path: 
     assert strict(fastdicom.scan(tmp_path).to_json())["volumes"][0]["error"]["kind"] == "PixelDataError"
 
 
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_a_header_without_a_size_is_told_without_strange_numbers(keyword: str, tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, replace(SPEC, slices=1)).paths
+    dataset = pydicom.dcmread(path)
+    delattr(dataset, keyword)
+    dataset.save_as(path)
+    (entry,) = catalog = fastdicom.scan(tmp_path)
+    assert 0 in entry.shape
+    said = [repr(catalog), str(entry.error)]
+    for errors in ("raise", "report"):
+        with pytest.raises(PixelDataError) as caught:
+            fastdicom.load_volume(tmp_path, errors=errors)
+        said.append(str(caught.value))
+    assert not any("-2147483648" in text for text in said)
+    assert f"Rows x Columns is {'absent x 7' if keyword == 'Rows' else '8 x absent'}" in said[1]
+
+
 def test_progress_is_told_to_a_callable(tmp_path: Path) -> None:
     write_series(tmp_path, SPEC)
     calls: list[tuple[int, int]] = []

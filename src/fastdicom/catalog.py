@@ -102,9 +102,9 @@ class CatalogEntry:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array: extra dimensions, z, y, x, and c for colour."""
+        """Shape of the array: extra dimensions, z, y, x, and c for colour; 0 for Rows or Columns that are absent."""
         row = int(self.found.used_rows[0])
-        frame = (int(self._table["rows"][row]), int(self._table["columns"][row]))
+        frame = (max(0, int(self._table[name][row])) for name in ("rows", "columns"))
         samples = int(self._table["samples_per_pixel"][row])
         return (*self.found.rows.shape, *frame, *((samples,) if samples > 1 else ()))
 

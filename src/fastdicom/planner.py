@@ -198,8 +198,8 @@ def _format_of_row(row: tuple[Any, ...]) -> PixelFormat:
     stored = stored if stored != INT_MISSING else bits
     return PixelFormat(
         transfer_syntax_uid=syntax.decode("ascii", "replace"),
-        rows=rows,
-        columns=columns,
+        rows=max(0, rows),
+        columns=max(0, columns),
         samples_per_pixel=samples if samples != INT_MISSING else 1,
         photometric_interpretation=photometric.decode("ascii", "replace") or "MONOCHROME2",
         planar_configuration=planar if planar != INT_MISSING else 0,
