@@ -208,9 +208,8 @@ def _entry_of(symbol, length, is_ac):
         return (run + 1) << _STEPS_AT | (length + size)
     if run == 15:
         return 16 << _STEPS_AT | length
-    return (
-        1 << _END_AT | 1 << _STEPS_AT | length
-    )  # the end of the block; a step, so that it is not after its last coefficient
+    # The end of the block. It counts as a step, so that none is found behind the last coefficient.
+    return 1 << _END_AT | 1 << _STEPS_AT | length
 
 
 @kernel("boolean(const(uint8[::1]), boolean, uint16[::1], uint16[::1], int64[:, ::1], uint8[::1])")
