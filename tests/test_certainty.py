@@ -284,22 +284,72 @@ def test_integers_that_float32_rounds_are_told(tmp_path: Path) -> None:
     assert not any("float32" in note for note in fastdicom.load_volume(folder, dtype="int64").notes)
 
 
-def test_big_endian_numbers_of_32_bits_are_told_from_words(tmp_path: Path) -> None:
+def big_endian(folder: Path, samples: np.ndarray, *, words: bool = False, keyword: str = "PixelData") -> Path:
+    """pydicom's sample of 32 bits with other samples: whole numbers, or words with the lowest first (PS3.5 7.3)."""
+    from pydicom.data import get_testdata_file
+
+    dataset = pydicom.dcmread(str(get_testdata_file("rtdose_expb_1frame.dcm")))
+    bits = 8 * samples.itemsize
+    dataset.Rows, dataset.Columns = samples.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    data = samples.astype(samples.dtype.newbyteorder(">")).tobytes()
+    if words:
+        data = np.frombuffer(data, ">u2").reshape(-1, bits // 16)[:, ::-1].tobytes()
+    del dataset.PixelData
+    setattr(dataset, keyword, data)
+    if keyword == "PixelData":
+        dataset[keyword].VR = "OW"
+    folder.mkdir(exist_ok=True)
+    dataset.save_as(folder / "file.dcm", little_endian=False, implicit_vr=False)
+    return folder / "file.dcm"
+
+
+def smooth_samples(dtype: str) -> np.ndarray:
+    y, x = np.mgrid[:20, :30]
+    return (y * 1000 + x * 77 + 12345).astype(dtype) << np.array(7, dtype)
+
+
+def notes_on_words(path: Path) -> list[str]:
+    return [note for note in fastdicom.load_volume(path, values="stored").notes if "big endian samples" in note]
+
+
+@pytest.mark.parametrize("dtype", ["u4", "u8"])
+def test_wide_big_endian_numbers_are_told_from_words(dtype: str, tmp_path: Path) -> None:
     """Both are written: pydicom's sample has whole numbers; DCMTK swaps the bytes of each word (PS3.5 7.3)."""
     from pydicom.data import get_testdata_file
 
-    path = Path(str(get_testdata_file("rtdose_expb.dcm")))
-    volume = fastdicom.load_volume(path, values="stored")
-    np.testing.assert_array_equal(volume.array, pydicom.dcmread(path).pixel_array)
-    assert any("big endian samples are read as whole numbers" in note for note in volume.notes)
-    content = path.read_bytes()
-    data = pydicom.dcmread(path).PixelData
-    words = np.frombuffer(data, ">u2").reshape(-1, 2)[:, ::-1].tobytes()
-    assert content.count(data) == 1
-    (tmp_path / "words.dcm").write_bytes(content.replace(data, words))
+    samples = smooth_samples(dtype)
+    path = big_endian(tmp_path / "numbers", samples)
+    np.testing.assert_array_equal(fastdicom.load_volume(path, values="stored").array[0], samples)
+    assert len(notes_on_words(path)) == 1
+    assert len(notes_on_words(Path(str(get_testdata_file("rtdose_expb.dcm"))))) == 1
+    path = big_endian(tmp_path / "words", samples, words=True)
     for values in ("stored", "modality"):
-        with pytest.raises(ValuesError, match=r"words\.dcm are big endian words of 16 bits, the lowest first"):
-            fastdicom.load_volume(tmp_path, values=values)
+        with pytest.raises(ValuesError, match=r"file\.dcm seem to be big endian words of 16 bits, the lowest first"):
+            fastdicom.load_volume(path, values=values)
+
+
+def test_samples_without_an_order_are_numbers(tmp_path: Path) -> None:
+    """Noise has as many values in either half: nothing is refused, and the note stays."""
+    noise = np.random.default_rng(3).integers(0, 1 << 32, (20, 30), dtype=np.uint32)
+    halves = noise & np.uint32(0xFFFF_01FF)  # more values above, but not as many as words would have
+    for samples in (noise, np.zeros_like(noise), halves | np.uint32(0xFE00)):
+        np.testing.assert_array_equal(
+            fastdicom.load_volume(big_endian(tmp_path, samples), values="stored").array[0], samples
+        )
+        assert len(notes_on_words(tmp_path / "file.dcm")) == 1
+
+
+def test_a_first_frame_that_is_cut_says_nothing_about_words(tmp_path: Path) -> None:
+    path = big_endian(tmp_path, smooth_samples("u4"))
+    content = path.read_bytes()
+    path.write_bytes(content[: -20 * 30 * 4 + 50])
+    volume = fastdicom.load_volume(path, values="stored", errors="report")
+    assert len(volume.failures) == 1
+    path.write_bytes(content)
+    entry = fastdicom.scan(path)[0]
+    path.unlink()
+    assert len(fastdicom.load_volume(entry, values="stored", errors="report").failures) == 1
 
 
 def test_little_endian_and_16_bits_are_not_asked(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pydicom.pixels.processing import convert_color_space
 from codec_samples import ALL, BASE, LITTLE, LOSSLESS, RLE, backends, by_pydicom, encoded, format_of, smooth, uid
 from fastdicom import codecs
 from fastdicom.codecs.colour import ybr_full_to_rgb_inplace
-from fastdicom.codecs.streams import StreamError, parse_stream
+from fastdicom.codecs.streams import StreamError, parse_stream, refuse_point_transform
 from fastdicom.errors import (
     DecodeError,
     MissingDependencyError,
@@ -325,7 +325,7 @@ def test_ybr_full_to_rgb_is_pydicoms(cb: int, cr: int) -> None:
     np.testing.assert_array_equal(wide[:, 2:-2], expected)
 
 
-@given(st.integers(7, 32), st.integers(0, 999))
+@given(st.integers(7, 24), st.integers(0, 999))
 def test_colour_of_any_depth_has_no_chroma_at_half_of_full_scale(bits: int, seed: int) -> None:
     """In exact arithmetic, by the matrix of PS3.3 C.7.6.3.1.2; gray stays gray."""
     red, green, blue = Fraction("0.299"), Fraction("0.587"), Fraction("0.114")
@@ -349,6 +349,27 @@ def test_what_has_no_colours_is_refused() -> None:
         ybr_full_to_rgb_inplace(np.zeros((2, 2, 3), np.int16), 12)
     with pytest.raises(StreamError, match="up to 4096 have more than 12 bits"):
         ybr_full_to_rgb_inplace(np.full((2, 2, 3), 4096, np.uint16), 12)
+
+
+@pytest.mark.parametrize("bits_stored", [12, 16])
+@pytest.mark.parametrize("number", [51, 80, 90])
+def test_colour_has_the_bits_of_its_stream_where_the_header_has_more(number: int, bits_stored: int) -> None:
+    """8 or 12 bits in a stream of a file whose Bits Stored is 12 or 16: gray must stay gray."""
+    bits = 12 if number == 51 else 8
+    gray = np.full((16, 16, 3), 1 << (bits - 1), np.uint16 if bits > 8 else np.uint8)
+    gray[..., 0] = 100
+    if number == 51:
+        data = bytes(imagecodecs.jpeg8_encode(gray, level=100, bitspersample=12, colorspace="RGB", outcolorspace="RGB"))
+        data = data.replace(b"R\x11\0G\x11\0B\x11\0", b"\1\x11\0\2\x11\0\3\x11\0")
+        at = data.index(b"\xff\xda")
+        data = data[:at] + data[at:].replace(b"R\0G\0B\0", b"\1\0\2\0\3\0", 1)
+    elif number == 80:
+        data = bytes(imagecodecs.jpegls_encode(gray))
+    else:
+        data = bytes(imagecodecs.jpeg2k_encode(gray, codecformat="j2k", reversible=True, level=0, mct=False))
+    fmt = format_of(number, gray.astype(np.uint16), bits_stored, photometric_interpretation="YBR_FULL")
+    name = {51: "imagecodecs.jpeg8", 80: "imagecodecs.jpegls", 90: "imagecodecs.jpeg2k"}[number]
+    assert np.abs(codecs.decode_frame(name, data, fmt).astype(int) - 100).max() <= (1 if number == 51 else 0)
 
 
 @pytest.mark.parametrize("number", [51, 80, 90, "native", "422"])
@@ -414,6 +435,21 @@ def test_a_point_transform_of_lossless_jpeg(bits: int, predictor: int) -> None:
             np.testing.assert_array_equal(codecs.decode_frame(name, bytes(data), fmt), image >> 1 << 1, err_msg=name)
 
 
+def test_a_point_transform_of_jpeg_ls_and_the_last_bits_of_a_lossy_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same field of the scan header; of a lossy JPEG it is about other things, and is not looked at."""
+    image = smooth((24, 32), 8)
+    for number, is_refused in ((80, True), (50, False)):
+        data = bytearray(encoded(number, image, 8))
+        data[data.index(b"\xff\xda") + 9] |= 1
+        if is_refused:
+            with pytest.raises(DecodeError, match="has a point transform of 1"):
+                codecs.decode_frame("pylibjpeg.libjpeg", bytes(data), format_of(number, image, 8))
+        else:
+            header = parse_stream(bytes(data), uid(number))
+            assert header is not None
+            refuse_point_transform(header)
+
+
 def test_the_colour_transform_of_hp() -> None:
     """Of JPEG-LS: green, red minus green, blue minus green, as a marker segment of its own says."""
     image = smooth((24, 32, 3), 8)
@@ -421,6 +457,9 @@ def test_the_colour_transform_of_hp() -> None:
     plain = bytes(imagecodecs.jpegls_encode(parts.astype(np.uint8)))
     at = plain.index(b"\xff\xda")
     data = plain[:at] + b"\xff\xe8\0\7mrfx\1" + plain[at:]
+    none = plain[:at] + b"\xff\xe8\0\7mrfx\0" + plain[at:]
+    for name in backends(uid(80)):
+        np.testing.assert_array_equal(codecs.decode_frame(name, none, format_of(80, image, 8)), parts, err_msg=name)
     assert "pylibjpeg.libjpeg" in backends(uid(80))
     for name in backends(uid(80)):
         if name == "pylibjpeg.libjpeg":

@@ -39,18 +39,34 @@ def data_of(stream: bytes) -> int:
     return int(at + 2 + struct.unpack_from(">H", stream, at + 2)[0])
 
 
+def check(stream: bytes) -> None:
+    check_blocks([stream])
+
+
 @pytest.fixture(autouse=True)
 def _with_guards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages that cannot be touched are right behind what comes from a file and what it is copied to."""
-    really = jpeg_blocks._count_units
+    """Pages that cannot be touched are right behind all that the compiled code reads and writes."""
+    count_all, fill = jpeg_blocks._count_all, jpeg_blocks._fill
 
-    def count_units(source: NDArray[Any], *arguments: Any) -> int:
-        *others, scratch, answer = arguments
-        behind, memory = guarded(source.shape, np.uint8), guarded(scratch.shape, np.uint8, fill=0xA5)
-        behind[...] = source
-        return really(behind, *others, memory, answer)
+    def behind(array: NDArray[Any]) -> NDArray[Any]:
+        copy = guarded(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
-    monkeypatch.setattr(jpeg_blocks, "_count_units", count_units)
+    def guarded_count(*arguments: Any) -> None:
+        guards = [behind(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        count_all(*guards)
+        arguments[-1][...] = guards[-1]
+
+    def guarded_fill(*arguments: Any) -> None:
+        guards = [behind(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        fill(*guards)
+        for array, copy in zip(arguments[3:], guards[3:], strict=True):
+            array[...] = copy
+
+    monkeypatch.setattr(jpeg_blocks, "_count_all", guarded_count)
+    monkeypatch.setattr(jpeg_blocks, "_fill", guarded_fill)
+    jpeg_blocks._tables_of.cache_clear()
 
 
 @st.composite
@@ -75,12 +91,12 @@ def streams(draw: st.DrawFn) -> bytes:
 
 @given(streams())
 def test_no_whole_stream_is_refused(stream: bytes) -> None:
-    check_blocks(stream)
+    check(stream)
 
 
-@given(streams(), st.sampled_from([b"\0", b"\0\0\0", b"\xff\0", b"\xff\xff"]))
+@given(streams(), st.sampled_from([b"\0", b"\0" * 7, b"\xff\0", b"\xff\xff"]))
 def test_what_coders_leave_before_the_end_is_no_damage(stream: bytes, padding: bytes) -> None:
-    check_blocks(stream[:-2] + padding + END)
+    check(stream[:-2] + padding + END)
 
 
 @given(streams(), st.data())
@@ -92,7 +108,7 @@ def test_a_stream_that_was_cut_and_closed_is_damaged(stream: bytes, data: st.Dat
     kept = data.draw(st.integers(first, len(stream) - 20))
     lost = stream[:kept].rstrip(b"\xff")
     with pytest.raises(StreamError):
-        check_blocks(lost + END)
+        check(lost + END)
 
 
 @pytest.mark.parametrize("quality", [60, 100])
@@ -102,7 +118,7 @@ def test_data_that_became_zeros_are_damage(quality: int, shape: tuple[int, ...])
     first = data_of(stream)
     for kept in np.linspace(first, len(stream) - 100, 12).astype(int).tolist():
         with pytest.raises(StreamError):
-            check_blocks(stream[:kept] + bytes(len(stream) - kept - 2) + END)
+            check(stream[:kept] + bytes(len(stream) - kept - 2) + END)
 
 
 def test_every_backend_refuses_what_lost_its_end() -> None:
@@ -126,15 +142,15 @@ def test_how_much_is_missing_or_left_over_is_said() -> None:
     first = data_of(stream)
     middle = (first + len(stream)) // 2
     with pytest.raises(StreamError, match=r"are those of \d+ of 64 blocks of 8 x 8 samples"):
-        check_blocks(stream[:middle].rstrip(b"\xff") + END)
+        check(stream[:middle].rstrip(b"\xff") + END)
     again = stream[first:-2]
     with pytest.raises(
         StreamError, match=rf"go on for {len(again.replace(bytes([255, 0]), b'x'))} bytes after the last"
     ):
-        check_blocks(stream[:-2] + again + END)
-    for padding in (b"\0" * 4, b"\xff\0" * 4, b"\x01"):
+        check(stream[:-2] + again + END)
+    for padding in (b"\0" * 8, b"\xff\0" * 8, b"\x01"):
         with pytest.raises(StreamError, match=r"go on for \d bytes"):
-            check_blocks(stream[:-2] + padding + END)
+            check(stream[:-2] + padding + END)
 
 
 def test_restarts_that_are_not_due() -> None:
@@ -145,13 +161,143 @@ def test_restarts_that_are_not_due() -> None:
         if stream[at] == 0xFF and stream[at + 1] in range(0xD0, 0xD8)
     ]
     assert [stream[at + 1] for at in marks] == [0xD0 + k for k in range(7)]
-    check_blocks(stream[:-2] + b"\xff\xd7" + END)  # one more behind the last is what some coders write
+    check(stream[:-2] + b"\xff\xd7" + END)  # one more behind the last is what some coders write
     with pytest.raises(StreamError, match="another restart marker than is due after 24 of 64 units"):
-        check_blocks(stream[: marks[2]] + b"\xff\xd5" + stream[marks[2] + 2 :])
+        check(stream[: marks[2]] + b"\xff\xd5" + stream[marks[2] + 2 :])
     with pytest.raises(StreamError):
-        check_blocks(stream[: marks[2]] + stream[marks[3] :])  # an interval is gone
+        check(stream[: marks[2]] + stream[marks[3] :])  # an interval is gone
     with pytest.raises(StreamError, match="are those of 24 of 64 blocks"):
-        check_blocks(stream[: marks[2]] + END)
+        check(stream[: marks[2]] + END)
+
+
+def test_fill_bytes_before_a_restart() -> None:
+    stream = saved(smooth((64, 64), 8), quality=90, restart_marker_blocks=8)
+    at = stream.index(b"\xff\xd2", data_of(stream))
+    check(stream[:at] + b"\xff\xff" + stream[at:])
+
+
+def gray_stream(dc: bytes, ac: bytes, data: bytes, shape: tuple[int, int] = (8, 8)) -> bytes:
+    """A stream of one component with these tables (counts and symbols)."""
+    frame = struct.pack(">BHHB", 8, *shape, 1) + b"\1\x11\0"
+    segments = [(0xDB, b"\0" + b"\1" * 64), (0xC0, frame), (0xC4, b"\0" + dc), (0xC4, b"\x10" + ac)]
+    segments.append((0xDA, b"\1\1\0\0\x3f\0"))
+    head = b"".join(b"\xff" + bytes([m]) + struct.pack(">H", len(body) + 2) + body for m, body in segments)
+    return b"\xff\xd8" + head + data.replace(b"\xff", b"\xff\0") + END
+
+
+def spec(*lengths_and_symbols: tuple[int, int]) -> bytes:
+    counts = bytearray(16)
+    for length, _ in lengths_and_symbols:
+        counts[length - 1] += 1
+    return bytes(counts) + bytes(symbol for _, symbol in sorted(lengths_and_symbols, key=lambda pair: pair[0]))
+
+
+def packed(bits: str) -> bytes:
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+SIZE_0 = spec((1, 0))  # DC: "0" is no difference
+RUNS = spec((1, 0x00), (2, 0xF0), (3, 0xE1), (14, 0x01))  # AC: "0" ends, "10" 16 zeros, "110x" 14 zeros and one more
+
+
+@pytest.mark.parametrize(
+    ("bits", "blocks"),
+    [
+        ("0" + "0", 1),
+        ("0" + "101010" + "1101" + "0" + "0" + "0", 2),  # 48 + 15 coefficients: the last one, so no end; a second block
+        ("0" + "11100000000000" + "1" + "0", 1),  # a code of 14 bits
+    ],
+)
+def test_codes_of_whole_blocks(bits: str, blocks: int) -> None:
+    stream = gray_stream(SIZE_0, RUNS, packed(bits), (8, 8 * blocks))
+    assert imagecodecs.jpeg8_decode(stream).shape == (8, 8 * blocks)
+    check(stream)
+
+
+@pytest.mark.parametrize(
+    "bits",
+    [
+        "0" + "10101010",  # more zeros than coefficients
+        "0" + "101010" + "110" + "1" + "1101" + "0" * 4,
+        "1" + "0" * 7,  # no such DC code
+        "0" + "1111" + "0" * 3,  # no such AC code
+        "0" + "1010101",  # it ends within its last block
+    ],
+)
+def test_codes_that_are_of_no_block(bits: str) -> None:
+    with pytest.raises(StreamError):
+        check(gray_stream(SIZE_0, RUNS, packed(bits)[: -(-len(bits) // 8)]))
+
+
+def test_the_last_of_tables_with_one_number_counts() -> None:
+    stream = gray_stream(SIZE_0, RUNS, packed("00"))
+    at = stream.index(b"\xff\xc4")
+    other = b"\0" + spec((2, 0))
+    check(stream[:at] + b"\xff\xc4" + struct.pack(">H", len(other) + 2) + other + stream[at:])
+    with pytest.raises(StreamError):
+        check(stream.replace(SIZE_0, spec((5, 0))))
+
+
+def test_what_is_left_to_the_decoder() -> None:
+    """Nothing is said of a stream whose segments leave something open; and nothing outside of it is touched."""
+    stream = saved(smooth((40, 40, 3), 8), quality=90, subsampling=0)
+    cut = stream[:-60] + END
+    with pytest.raises(StreamError):
+        check(cut)
+    frame, scan = cut.index(b"\xff\xc0"), cut.index(b"\xff\xda")
+    same_names = bytearray(cut)
+    for at in (frame + 10, frame + 13, frame + 16, scan + 5, scan + 7, scan + 9):
+        same_names[at] = 1
+    check(bytes(same_names))
+    twice = of_three_scans(smooth((40, 40, 3), 8))[:-2]
+    check(twice + twice[twice.rindex(b"\xff\xda") : -30] + END)  # a component that has had its scan
+    for table in (
+        spec(*((1, k) for k in range(3))),
+        bytes(14) + b"\xff\x10" + bytes(271),
+        b"\xff" * 16 + bytes(256),
+        b"",
+    ):
+        check(gray_stream(table, RUNS, packed("00")))  # no Huffman code, or none of its symbols
+        check(gray_stream(SIZE_0, table, packed("00")))
+    gray = gray_stream(SIZE_0, RUNS, packed("00"))
+    for excess in (4, 40, 250, 400):  # a scan header that is longer than what is left
+        later = gray[:-2] + b"\xff\xfe\0\2\xff\0\0\4\xff\xd9" + gray[2:-3]
+        start = later.rindex(b"\xff\xda")
+        check(later[: start + 2] + struct.pack(">H", 8 + excess) + later[start + 4 :])
+        start = gray.index(b"\xff\xda")
+        check(gray[: start + 2] + struct.pack(">H", 8 + excess) + gray[start + 4 :])
+
+
+def test_what_follows_the_end_is_not_looked_at() -> None:
+    """libjpeg passes over FF 00 between segments; read as one with a length it would hide the end."""
+    gray = gray_stream(SIZE_0, RUNS, packed("00"))
+    other = gray[2:-3].replace(b"\1\x11\0", b"\2\x11\0").replace(b"\1\1\0\0\x3f", b"\1\2\0\0\x3f") + END
+    with pytest.raises(StreamError):
+        check(gray[:2] + other)
+    check(gray + other)
+    check(gray[:-2] + b"\xff\xfe\0\2\xff\0\0\4\xff\xd9" + other)
+
+
+def test_many_segments_take_no_time() -> None:
+    stream = gray_stream(SIZE_0, RUNS, packed("00"))
+    table = b"\xff\xc4\0\x14\0" + SIZE_0
+    at = stream.index(b"\xff\xc4")
+    check(stream[:at] + table * 400 + stream[at:])
+    check(stream[:at] + table * 400_000 + stream[at:])  # seconds where each of them looks at those before it
+
+
+@given(st.lists(streams(), min_size=2, max_size=5), st.data())
+def test_streams_together_are_those_one_by_one(many: list[bytes], data: st.DataObject) -> None:
+    mixed = [*many, many[0], *many[::-1], many[0]]
+    check_blocks(mixed)
+    place = data.draw(st.integers(0, len(mixed) - 1))
+    mixed[place] = mixed[place][:-2] + bytes(range(1, 30)) + END
+    with pytest.raises(StreamError) as one:
+        check(mixed[place])
+    with pytest.raises(StreamError) as together:
+        check_blocks(mixed)
+    assert str(one.value) == str(together.value)
 
 
 def of_three_scans(image: NDArray[np.uint8]) -> bytes:
@@ -169,12 +315,12 @@ def test_a_scan_for_each_component() -> None:
     stream = of_three_scans(image)
     decoded = imagecodecs.jpeg8_decode(stream, colorspace="RGB", outcolorspace="RGB")
     assert np.abs(decoded.astype(int) - image).max() < 24  # it is what it is meant to be
-    check_blocks(stream)
+    check(stream)
     starts = [at for at in range(len(stream)) if stream[at : at + 2] == b"\xff\xda"]
     with pytest.raises(StreamError, match="ends after 2 of 3 components"):
-        check_blocks(stream[: starts[2]] + END)
+        check(stream[: starts[2]] + END)
     with pytest.raises(StreamError, match="of 70 blocks"):
-        check_blocks(stream[: starts[2] - 90] + stream[starts[2] :])
+        check(stream[: starts[2] - 90] + stream[starts[2] :])
 
 
 @pytest.mark.parametrize("restarts", [0, 3])
@@ -182,20 +328,20 @@ def test_components_that_are_sampled_less(restarts: int) -> None:
     """Blocks of a scan of its own fill the component; those of a common scan fill whole units (A.2.2, A.2.3)."""
     for subsampling in (0, 1, 2):
         for shape in ((17, 33, 3), (16, 16, 3), (1, 1, 3), (40, 8, 3)):
-            check_blocks(saved(smooth(shape, 8), quality=80, subsampling=subsampling, restart_marker_blocks=restarts))
+            check(saved(smooth(shape, 8), quality=80, subsampling=subsampling, restart_marker_blocks=restarts))
     gray = bytearray(saved(smooth((40, 24), 8), quality=80))
     at = gray.index(b"\xff\xc0")
     gray[at + 11] = 0x22  # of one component the factors mean nothing
     np.testing.assert_array_equal(
         imagecodecs.jpeg8_decode(bytes(gray)), imagecodecs.jpeg8_decode(saved(smooth((40, 24), 8), quality=80))
     )
-    check_blocks(bytes(gray))
+    check(bytes(gray))
 
 
 def test_other_processes_are_not_looked_at() -> None:
     image = smooth((40, 40), 8)
     for stream in (saved(image, progressive=True), bytes(imagecodecs.jpeg8_encode(image, lossless=True, predictor=1))):
-        check_blocks(stream[:-40] + END)
+        check(stream[:-40] + END)
 
 
 @pytest.mark.fuzz
@@ -211,7 +357,7 @@ def test_nothing_else_comes_of_damage(stream: bytes, data: st.DataObject) -> Non
         if len(damaged) < 8:
             return
     with suppress(StreamError):
-        check_blocks(bytes(damaged))
+        check(bytes(damaged))
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))

@@ -34,7 +34,7 @@ from fastdicom.types import FileRef, Skipped
 
 __all__ = ["HeaderCache", "check_cache_path", "read_with_cache"]
 
-VERSION = 2
+VERSION = 3
 RACE_NS = 2_000_000_000
 """A file written so shortly before the cache may change again without a new modification time (FAT: 2 s)."""
 

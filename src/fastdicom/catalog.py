@@ -140,28 +140,25 @@ class CatalogEntry:
         if self.found.error is not None:
             return self.found.error
         problems = self._table["problem"][self.found.used_rows]
-        bad = np.flatnonzero(problems != "")
+        whole = [NOT_APART in problem for problem in problems]
+        bad = np.flatnonzero(whole if any(whole) else problems != "")
         if not len(bad):
             return None
         row = int(self.found.used_rows[bad[0]])
         path = str(self._table["path"][row])
-        if NOT_APART in self._table["problem"][row]:
+        details = {"path": path, "count": len(bad), "series_instance_uid": self.series_instance_uid}
+        first = f"(first: {os.path.basename(path)}, {self._table['problem'][row]})"
+        if any(whole):
             return GeometryError(
                 f"{len(bad)} of {len(problems)} images of series {self.series_instance_uid} hold several slices whose "
-                f"places are not known (first: {os.path.basename(path)}, {self._table['problem'][row]}). The private "
-                "elements that tell them are missing or damaged, mostly since somebody removed them: get the original "
-                "files.",
-                path=path,
-                count=len(bad),
-                series_instance_uid=self.series_instance_uid,
+                f"places are not known {first}. The private elements that tell them are missing or damaged, mostly "
+                "since somebody removed them: get the original files.",
+                **details,
             )
         return PixelDataError(
             f"{len(bad)} of {len(problems)} frames of series {self.series_instance_uid} have damaged pixel data "
-            f"(first: {os.path.basename(path)}, {self._table['problem'][row]}). Copy the files again from their "
-            "origin, or pass errors='report' to load the others.",
-            path=path,
-            count=len(bad),
-            series_instance_uid=self.series_instance_uid,
+            f"{first}. Copy the files again from their origin, or pass errors='report' to load the others.",
+            **details,
         )
 
     @property

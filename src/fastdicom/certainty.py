@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdicom._quiet import quiet_pydicom
 from fastdicom.codecs.native import is_word_data
-from fastdicom.errors import ValuesError
+from fastdicom.errors import FastDicomError, ValuesError
 from fastdicom.frames.base import BIG_ENDIAN
 from fastdicom.headers import HeaderTable
 from fastdicom.headers.problems import native_surplus
@@ -191,24 +191,37 @@ def check_wide_big_endian(
     """
     notes = []
     for number, fmt in enumerate(formats):
-        if fmt.transfer_syntax_uid != BIG_ENDIAN or fmt.bits_allocated < 32 or fmt.pixel_keyword != "PixelData":
+        if fmt.transfer_syntax_uid != BIG_ENDIAN or fmt.bits_allocated < 32:
             continue
-        planned = files[int(slices["file"][np.flatnonzero(slices["format"] == number)[0]])]
-        location = planned.location
-        with open_reader(planned.locator) as reader:
-            if not is_word_data(reader, location):
-                continue
-            nbytes = min(fmt.frame_bits // 8, _LOOKED_AT, location.length)
-            words = np.frombuffer(reader.read_at(location.offset, nbytes // 8 * 8), ">u2")
-        halves = words.reshape(-1, fmt.bits_allocated // 16)
-        first, last = (len(np.unique(halves[:, place])) for place in (0, -1))
-        name = os.path.basename(planned.locator)
+        of_format = np.unique(slices["file"][slices["format"] == number]).tolist()
+        found = next(filter(None, (_words_of_first_frame(files[k], fmt) for k in of_format)), None)
+        if found is None:
+            continue
+        locator, words = found
+        first, last = (len(np.unique(words[:, place])) for place in (0, -1))
         if first > 2 * last:
             raise ValuesError(
-                f"The {fmt.bits_allocated}-bit samples of {name} are big endian words of 16 bits, the lowest "
-                f"first ({first} values of the first word, {last} of the last), which is not supported. Convert the "
-                "files to little endian: dcmconv +te.",
-                path=planned.locator,
+                f"The {fmt.bits_allocated}-bit samples of {os.path.basename(locator)} seem to be big endian words of "
+                f"16 bits, the lowest first ({first} values of the first word, {last} of the last), which is not "
+                "supported. Convert the files to little endian: dcmconv +te.",
+                path=locator,
             )
         notes.append(f"{fmt.bits_allocated}-bit big endian samples are read as whole numbers, not as words of 16 bits")
     return notes
+
+
+def _words_of_first_frame(planned: PlannedFile, fmt: PixelFormat) -> tuple[str, NDArray[Any]] | None:
+    """Locator, and (samples, words) of the start of the pixel data; None where they are no OW, or cannot be read."""
+    itemsize, location = fmt.bits_allocated // 8, planned.location
+    nbytes = min(fmt.frame_bits // 8, _LOOKED_AT, max(0, location.length)) // itemsize * itemsize
+    try:
+        with open_reader(planned.locator) as reader:
+            if not is_word_data(reader, location):
+                return None
+            data = reader.read_at(location.offset, nbytes)
+    except FastDicomError:  # whoever reads the frame says so
+        return None
+    samples = len(data) // itemsize
+    if samples == 0:
+        return None
+    return planned.locator, np.frombuffer(data, ">u2", samples * itemsize // 2).reshape(samples, -1)

@@ -36,7 +36,7 @@ def needs_rgb(fmt: PixelFormat, header: StreamHeader | None) -> bool:
 
 
 def ybr_full_to_rgb_inplace(frame: NDArray[Any], bits: int) -> None:
-    """Convert a (..., 3) frame in place: the exact values, half rounded up, clipped to what the bits hold.
+    """Convert a (..., 3) frame in place: exact up to 24 bits, half rounded up, clipped to what the bits hold.
 
     Parameters
     ----------
@@ -72,6 +72,6 @@ def _converted(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
         return narrow.astype(pixels.dtype)
     work = pixels.astype(np.float64)
     work[:, 1:] -= 1 << (bits - 1)
-    # An exact half must not end up below itself; a step of float64 is much less than what tells others from a half.
+    # An exact half must not end up below itself: up to 24 bits float64 errs by less, others are further from a half.
     rounded: NDArray[Any] = np.clip(np.floor(work @ _TO_RGB + (0.5 + 1e-9)), 0, top)
     return rounded.astype(pixels.dtype)

@@ -165,11 +165,11 @@ def _checked(
     if frames.shape != shape or frames.dtype != fmt.stored_dtype:
         raise StreamError(f"it decodes to {frames.shape} {frames.dtype}, not {shape} {fmt.stored_dtype}")
     if header is not None and header.kind == "jpeg" and not decoder.checks_end:
-        for data, frame in zip(streams, frames.reshape(-1, *fmt.frame_shape), strict=True):
-            if header.lossless:
+        if not header.lossless:
+            check_blocks(streams)
+        else:
+            for data, frame in zip(streams, frames.reshape(-1, *fmt.frame_shape), strict=True):
                 check_tail(data, header, frame)
-            else:
-                check_blocks(data)
     return _within_bits(frames, fmt, header)
 
 

@@ -15,7 +15,7 @@ __all__ = ["PADDED", "PADDING_NBYTES", "is_padding", "unstuff", "word"]
 
 PADDED = 32
 """Bytes that the memory for the data must have beyond theirs: `unstuff` and `word` touch that much more."""
-PADDING_NBYTES = 3
+PADDING_NBYTES = 7
 """After the last code less than a byte of padding is due. A coder that writes whole words leaves so many bytes more of
 zeros or ones; a longer run of them is what became of lost data."""
 _NO_FF, _LOW_BITS, _HIGH_BITS = np.uint64(0), np.uint64(0x0101_0101_0101_0101), np.uint64(0x8080_8080_8080_8080)

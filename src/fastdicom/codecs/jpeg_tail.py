@@ -148,7 +148,7 @@ def _ends_as_decoded(data: Buffer, scan: _Scan, samples: NDArray[Any], header: S
     _encode_tail(samples, *shape, scan.predictor, header.precision, scan.codes, bits, answer)
     skipped, count = int(answer[0]), int(answer[1])
     compared = bits[len(bits) - max(count, 0) :]
-    if compared.all() or not compared.any():  # no codes, or what became of lost data is codes like these
+    if not compared.any():  # no codes, or what became of lost data is codes like these
         return False
     # A byte of the data may take two in the stream.
     start = max(scan.first, scan.last - 2 * ((skipped + count) // 8 + 4))

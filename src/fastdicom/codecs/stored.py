@@ -77,8 +77,9 @@ def corrected(
     if shift:
         mask_unused_bits_inplace(frames, shift)
     if to_rgb:
-        is_lossy_jpeg = header is not None and header.kind == "jpeg" and not header.lossless
-        ybr_full_to_rgb_inplace(frames, header.precision if header is not None and is_lossy_jpeg else fmt.bits_stored)
+        # A stream of fewer bits carries samples of its own depth in words of the file's.
+        bits = fmt.bits_stored if header is None else min(header.precision, fmt.bits_stored)
+        ybr_full_to_rgb_inplace(frames, bits)
     return frames
 
 

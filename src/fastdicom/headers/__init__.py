@@ -174,13 +174,13 @@ def _without_pixels(ref: FileRef, header: FileHeader) -> Skipped:
     found = header.values.get("sop_class_uid")
     # Worklists, DICOMDIRs and other data sets that are no instances name their class in the file meta group only.
     sop_class = (found if isinstance(found, bytes) else _media_class(ref)).strip(b"\0 ").decode("ascii", "replace")
-    if not sop_class:
+    if not sop_class or (not isinstance(found, bytes) and _name_of_class(sop_class) == sop_class):
         return Skipped(ref.locator, "damaged", "the header ends before any pixel data and names no SOP Class")
     if sop_class == MEDIA_STORAGE_DIRECTORY.decode():
         return Skipped(ref.locator, "no-pixels", "a DICOMDIR; pass it as a source of its own")
     if sop_class != MR_SPECTROSCOPY and (header.values.get("rows") or header.values.get("bits_allocated")):
         return Skipped(ref.locator, "damaged", "an image header without pixel data: the file ends early")
-    if _is_image_class(sop_class):
+    if "Image Storage" in _name_of_class(sop_class):  # nothing without pixel data (PS3.4 B.5)
         return Skipped(ref.locator, "damaged", "an image without pixel data: the file ends early, or they were removed")
     modality = header.values.get("modality")
     name = modality.decode("ascii", "replace").strip() if isinstance(modality, bytes) else "no modality"
@@ -195,13 +195,13 @@ def _media_class(ref: FileRef) -> bytes:
         return b""
 
 
-def _is_image_class(uid: str) -> bool:
-    """Whether a SOP Class is one of images, which are nothing without pixel data (PS3.4 B.5)."""
+def _name_of_class(uid: str) -> str:
+    """Name of a SOP Class; of one that is in no edition of the standard, the UID."""
     import_pydicom()
     from pydicom.uid import UID
 
-    with quiet_pydicom():  # a UID that is none is no image class
-        return "Image Storage" in UID(uid).name
+    with quiet_pydicom():  # of what is no UID
+        return UID(uid).name
 
 
 def _columns_of(read: Sequence[tuple[FileRef, FileHeader]]) -> dict[str, NDArray[Any]]:
