@@ -21,7 +21,7 @@ ORDER = (
     "plan", "resolve",
     # produce
     "kernels", "frames", "codecs", "levels", "luts", "certainty", "scaling", "first_frames", "planner", "display",
-    "region", "stats", "runs", "slice_values",
+    "region", "stats", "runs", "slice_values", "kept_frames",
     "blocks", "prepare", "processes", "process_worker",
     # deliver
     "metadata", "volume", "exports", "regular", "nifti", "store", "loading",

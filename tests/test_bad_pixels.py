@@ -164,11 +164,11 @@ def test_native_columns_that_lie(tmp_path: Path, syntax: str) -> None:
 
 
 def test_a_deflated_file_of_many_frames_is_inflated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastdicom import blocks
+    from fastdicom import kept_frames
 
     series(tmp_path, DEFLATED, multi_frame="enhanced", modality="MR")
-    calls, inflate = [], blocks.inflate
-    monkeypatch.setattr(blocks, "inflate", lambda *args, **options: calls.append(1) or inflate(*args, **options))
+    calls, inflate = [], kept_frames.inflate
+    monkeypatch.setattr(kept_frames, "inflate", lambda *args, **options: calls.append(1) or inflate(*args, **options))
     volume = fastdicom.open_volume(tmp_path)
     whole = np.stack([np.asarray(volume.array[k]) for k in range(5)])
     assert len(calls) == 1

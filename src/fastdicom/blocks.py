@@ -5,8 +5,6 @@ The eager loader calls it from threads, the lazy array from ``__getitem__``, the
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,15 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import decode_frame, read_native_frame
+from fastdicom.codecs import (
+    decode_frame,
+    decode_streams,
+    mask_unused_bits_inplace,
+    read_native_frame,
+    unused_bits,
+)
 from fastdicom.errors import FastDicomError, FileChangedError, ValuesError
-from fastdicom.frames import FrameIndex, index_frames, inflate, is_encapsulated, read_encapsulated, read_only_frame
+from fastdicom.frames import is_encapsulated, read_encapsulated, read_only_frame
 from fastdicom.frames.base import DEFLATED
-from fastdicom.frames.deflated import InflatedData
+from fastdicom.kept_frames import frame_index, inflated
 from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.planned_files import PlannedFile
 from fastdicom.region import Region
-from fastdicom.runs import NATIVE, is_rescaled, read_runs
+from fastdicom.runs import LARGE_FRAME_NBYTES, NATIVE, is_rescaled, piece_nbytes, read_runs
 from fastdicom.slice_values import SliceValues
 from fastdicom.sources import open_reader
 from fastdicom.stats import BlockStats
@@ -153,15 +157,58 @@ class _Worker:
                 self.stats.files_opened += 1
                 _check_unchanged(planned, reader)
                 pixels = self._pixel_reader(reader, planned, records[places[0]].format)
-                for place in places:
-                    with self._reporting(planned, records[place], int(self.region.slices[place]), targets[place]):
-                        self._one_slice(pixels, planned, records[place], targets[place])
+                for piece in self._pieces(places, records, targets):
+                    if len(piece) == 1 or not self._several(pixels, planned, piece, records, targets):
+                        for place in piece:
+                            with self._reporting(planned, records[place], place, targets[place]):
+                                self._one_slice(pixels, planned, records[place], targets[place])
         except FastDicomError as error:
             for place in places:
                 self._fail(error, planned, records[place], int(self.region.slices[place]), targets[place])
 
-    def _reporting(self, planned: PlannedFile, record: SliceRecord, flat: int, target: NDArray[Any]) -> _Reporting:
-        return _Reporting(self, planned, record, flat, target)
+    def _pieces(self, places: list[int], records: list[SliceRecord], targets: Targets) -> Iterator[list[int]]:
+        """Slices of a file to decode together: whole compressed frames that are small, so that calls count."""
+        fmt = self.plan.formats[records[places[0]].format]
+        nbytes = fmt.decoded_nbytes
+        together = isinstance(targets, np.ndarray) and self.region.whole_frame and 0 < nbytes <= LARGE_FRAME_NBYTES
+        together = together and is_encapsulated(fmt.transfer_syntax_uid)
+        together = together and (fmt.rows, fmt.columns) == self.plan.frame_shape[:2]
+        count = max(1, piece_nbytes(self.plan) // nbytes) if together else 1
+        for start in range(0, len(places), count):
+            yield places[start : start + count]
+
+    def _several(
+        self, reader: ByteReader, planned: PlannedFile, places: list[int], records: list[SliceRecord], targets: Targets
+    ) -> bool:
+        """Whether these slices of a file could be made together; if not, one by one finds out why."""
+        number = records[places[0]].format
+        fmt, decoder = self.plan.formats[number], self.plan.decoders[number]
+        if decoder == NATIVE or any(records[place].format != number for place in places):
+            return False
+        started = perf_counter_ns()
+        try:
+            index = frame_index(reader, planned, fmt)
+            streams = [read_encapsulated(reader, index, records[k].frame, path=planned.locator) for k in places]
+        except FastDicomError:
+            return False
+        read = perf_counter_ns()
+        stack = self._scratch((len(places), *fmt.frame_shape), fmt.stored_dtype)
+        masked = decode_streams(decoder, streams, fmt, stack, level=self.plan.level)
+        if masked is None:
+            return False
+        done = perf_counter_ns()
+        nbytes = sum(map(len, streams))
+        self.stats.add(BlockStats(len(places), 0, nbytes, 0, read - started, done - read, 0))
+        self.stats.count_decoder(decoder, done - read, len(places))
+        for place, stored in zip(places, stack, strict=True):
+            if not (masked or is_rescaled(self.plan, records[place])):
+                mask_unused_bits_inplace(stored, unused_bits(fmt))
+            with self._reporting(planned, records[place], place, targets[place]):
+                self._values(stored, fmt, records[place], targets[place], planned)
+        return True
+
+    def _reporting(self, planned: PlannedFile, record: SliceRecord, place: int, target: NDArray[Any]) -> _Reporting:
+        return _Reporting(self, planned, record, int(self.region.slices[place]), target)
 
     def _fail(
         self, error: FastDicomError, planned: PlannedFile, record: SliceRecord, flat: int, target: NDArray[Any]
@@ -177,7 +224,7 @@ class _Worker:
         fmt = self.plan.formats[format_index]
         if fmt.transfer_syntax_uid != DEFLATED:
             return reader
-        return _inflated(reader, planned, fmt)
+        return inflated(reader, planned, fmt)
 
     def _one_slice(self, reader: ByteReader, planned: PlannedFile, record: SliceRecord, target: NDArray[Any]) -> None:
         fmt = self.plan.formats[record.format]
@@ -211,6 +258,10 @@ class _Worker:
         shape = (*target.shape[:2], *fmt.frame_shape[2:])
         if dtype.itemsize == self.plan.dtype.itemsize and shape == target.shape and self.plan.in_place:
             return target.view(dtype)
+        return self._scratch(shape, dtype)
+
+    def _scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Memory that is used again for the next slices of this shape."""
         key = (shape, dtype)
         if key not in self.scratch:
             self.scratch[key] = np.empty(shape, dtype)
@@ -251,7 +302,7 @@ class _Worker:
             return
         data = read_only_frame(reader, planned.location, self.buffer, fmt, path=planned.locator)
         if data is None:
-            data = read_encapsulated(reader, _frame_index(reader, planned, fmt), frame, path=planned.locator)
+            data = read_encapsulated(reader, frame_index(reader, planned, fmt), frame, path=planned.locator)
         read = perf_counter_ns()
         if decoder == RLE and is_rescaled(self.plan, record):
             fmt = self.unmasked[record.format]
@@ -311,49 +362,3 @@ def _check_unchanged(planned: PlannedFile, reader: ByteReader) -> None:
         expected=planned.size,
         found=reader.size,
     )
-
-
-_INDEX_CACHE: OrderedDict[tuple[Any, ...], FrameIndex] = OrderedDict()
-_INDEX_LOCK = threading.Lock()
-_INDEX_CACHE_SIZE = 64
-
-
-def _frame_index(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> FrameIndex:
-    """Frame index of a file; kept for multi-frame files, whose blocks would walk the same items again and again."""
-    if planned.location.number_of_frames == 1:
-        return index_frames(reader, planned.location, fmt, path=planned.locator)
-    key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
-    with _INDEX_LOCK:
-        found = _INDEX_CACHE.get(key)
-        if found is not None:
-            _INDEX_CACHE.move_to_end(key)
-            return found
-    found = index_frames(reader, planned.location, fmt, path=planned.locator)
-    with _INDEX_LOCK:
-        _INDEX_CACHE[key] = found
-        while len(_INDEX_CACHE) > _INDEX_CACHE_SIZE:
-            _INDEX_CACHE.popitem(last=False)
-    return found
-
-
-_INFLATED: OrderedDict[tuple[Any, ...], InflatedData] = OrderedDict()
-_INFLATED_LOCK = threading.Lock()
-_INFLATED_CACHE_SIZE = 4
-
-
-def _inflated(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> ByteReader:
-    """Pixel data of a deflated file. A deflate stream has no frames to go to, so places from which to go on are kept
-    of multi-frame files: else each block would inflate all that lies before it.
-    """
-    if planned.location.number_of_frames == 1:
-        return inflate(reader, planned.location, fmt, path=planned.locator)
-    key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
-    with _INFLATED_LOCK:  # while inflating, too: others wait for the same file
-        found = _INFLATED.get(key)
-        if found is None:
-            found = inflate(reader, planned.location, fmt, path=planned.locator).inflated
-            _INFLATED[key] = found
-            while len(_INFLATED) > _INFLATED_CACHE_SIZE:
-                _INFLATED.popitem(last=False)
-        _INFLATED.move_to_end(key)
-    return found.open(reader)

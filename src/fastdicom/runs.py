@@ -36,7 +36,7 @@ from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.stats import BlockStats
 from fastdicom.types import PixelFormat
 
-__all__ = ["is_rescaled", "prepare_runs", "read_runs"]
+__all__ = ["is_rescaled", "piece_nbytes", "prepare_runs", "read_runs"]
 
 NATIVE = "native"
 PIECE_NBYTES, ALL_PIECES_NBYTES = 2 << 20, 24 << 20
@@ -100,6 +100,15 @@ def prepare_runs(plan: VolumePlan, workers: int) -> None:
     """
     plan.derived["workers"] = workers
     _slices_of(plan)
+
+
+def piece_nbytes(plan: VolumePlan) -> int:
+    """Bytes of the pixels of a piece that go elsewhere than the values."""
+    return min(PIECE_NBYTES, ALL_PIECES_NBYTES // _workers(plan))
+
+
+def _workers(plan: VolumePlan) -> int:
+    return max(available_cores(), int(plan.derived.get("workers", 1)))
 
 
 def _slices_of(plan: VolumePlan) -> _Slices:
@@ -267,9 +276,10 @@ class _Runs:
         """(first, stop) of neighbours of one kind: as many as the limits at the top allow."""
         kinds = self.slices.kinds
         ends = np.cumsum(np.where(kinds >= 0, self.slices.ranges[:, NBYTES], 0))
-        workers = max(available_cores(), self.plan.derived.get("workers", 1))
-        most_streams = min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // workers)
-        most_pixels = min(PIECE_NBYTES, ALL_PIECES_NBYTES // workers)
+        most_streams, most_pixels = (
+            min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // _workers(self.plan)),
+            piece_nbytes(self.plan),
+        )
         turns = (np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist()
         for first, stop in pairwise([0, *turns, len(kinds)]):
             if kinds[first] < 0:

@@ -10,7 +10,7 @@ from fastdicom.codecs.native import decode_native, is_plain, read_native_frame
 from fastdicom.codecs.reduced import reduced_format, reduced_length
 from fastdicom.codecs.registry import available_decoders, choose_decoder, decoders_for, get_decoder
 from fastdicom.codecs.stored import mask_unused_bits_inplace, unused_bits
-from fastdicom.codecs.together import decode_together
+from fastdicom.codecs.together import decode_streams, decode_together
 
 __all__ = [
     "Decoder",
@@ -20,6 +20,7 @@ __all__ = [
     "decode_frame",
     "decode_frames",
     "decode_native",
+    "decode_streams",
     "decode_together",
     "decoders_for",
     "get_decoder",
