@@ -28,7 +28,7 @@ from fastdicom.kept_frames import frame_index, inflated
 from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.planned_files import PlannedFile
 from fastdicom.region import Region
-from fastdicom.runs import LARGE_FRAME_NBYTES, NATIVE, is_rescaled, piece_nbytes, read_runs
+from fastdicom.runs import LARGE_FRAME_NBYTES, NATIVE, is_rescaled, piece_nbytes, read_runs, streams_nbytes
 from fastdicom.slice_values import SliceValues
 from fastdicom.sources import open_reader
 from fastdicom.stats import BlockStats
@@ -186,9 +186,15 @@ class _Worker:
         if decoder == NATIVE or any(records[place].format != number for place in places):
             return False
         started = perf_counter_ns()
+        streams: list[memoryview] = []
+        nbytes = 0
         try:
             index = frame_index(reader, planned, fmt)
-            streams = [read_encapsulated(reader, index, records[k].frame, path=planned.locator) for k in places]
+            for place in places:
+                streams.append(read_encapsulated(reader, index, records[place].frame, path=planned.locator))
+                nbytes += len(streams[-1])
+                if nbytes > streams_nbytes(self.plan):
+                    return False
         except FastDicomError:
             return False
         read = perf_counter_ns()
@@ -197,7 +203,6 @@ class _Worker:
         if masked is None:
             return False
         done = perf_counter_ns()
-        nbytes = sum(map(len, streams))
         self.stats.add(BlockStats(len(places), 0, nbytes, 0, read - started, done - read, 0))
         self.stats.count_decoder(decoder, done - read, len(places))
         for place, stored in zip(places, stack, strict=True):

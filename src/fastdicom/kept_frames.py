@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from fastdicom.frames import FrameIndex, index_frames, inflate
 from fastdicom.frames.deflated import InflatedData
@@ -16,45 +18,49 @@ from fastdicom.types import ByteReader, PixelFormat
 
 __all__ = ["frame_index", "inflated"]
 
-_INDEX_CACHE: OrderedDict[tuple[Any, ...], FrameIndex] = OrderedDict()
-_INDEX_LOCK = threading.Lock()
-_INDEX_CACHE_SIZE = 64
+Kept = TypeVar("Kept")
+
+
+class _Place(Generic[Kept]):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.found: Kept | None = None
+
+
+class _LastFiles(Generic[Kept]):
+    """What was made of the files that were used last. Who wants it of a file while it is made waits for it."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.lock = threading.Lock()
+        self.places: OrderedDict[tuple[Any, ...], _Place[Kept]] = OrderedDict()
+
+    def of(self, planned: PlannedFile, make: Callable[[], Kept]) -> Kept:
+        key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
+        with self.lock:
+            place = self.places.setdefault(key, _Place())
+            self.places.move_to_end(key)
+            if len(self.places) > self.count:
+                self.places.popitem(last=False)
+        with place.lock:
+            if place.found is None:
+                place.found = make()
+            return place.found
+
+
+_INDICES = _LastFiles[FrameIndex](64)
+_INFLATED = _LastFiles[InflatedData](4)
 
 
 def frame_index(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> FrameIndex:
     """Frame index of a file; kept if it has several frames."""
-    if planned.location.number_of_frames == 1:
-        return index_frames(reader, planned.location, fmt, path=planned.locator)
-    key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
-    with _INDEX_LOCK:
-        found = _INDEX_CACHE.get(key)
-        if found is not None:
-            _INDEX_CACHE.move_to_end(key)
-            return found
-    found = index_frames(reader, planned.location, fmt, path=planned.locator)
-    with _INDEX_LOCK:
-        _INDEX_CACHE[key] = found
-        while len(_INDEX_CACHE) > _INDEX_CACHE_SIZE:
-            _INDEX_CACHE.popitem(last=False)
-    return found
-
-
-_INFLATED: OrderedDict[tuple[Any, ...], InflatedData] = OrderedDict()
-_INFLATED_LOCK = threading.Lock()
-_INFLATED_CACHE_SIZE = 4
+    make = partial(index_frames, reader, planned.location, fmt, path=planned.locator)
+    return make() if planned.location.number_of_frames == 1 else _INDICES.of(planned, make)
 
 
 def inflated(reader: ByteReader, planned: PlannedFile, fmt: PixelFormat) -> ByteReader:
     """Pixel data of a deflated file. A deflate stream has no frames to go to: places from which to go on are kept."""
+    make = partial(inflate, reader, planned.location, fmt, path=planned.locator)
     if planned.location.number_of_frames == 1:
-        return inflate(reader, planned.location, fmt, path=planned.locator)
-    key = (planned.locator, planned.size, planned.mtime_ns, planned.location.offset)
-    with _INFLATED_LOCK:  # while inflating, too: others wait for the same file
-        found = _INFLATED.get(key)
-        if found is None:
-            found = inflate(reader, planned.location, fmt, path=planned.locator).inflated
-            _INFLATED[key] = found
-            while len(_INFLATED) > _INFLATED_CACHE_SIZE:
-                _INFLATED.popitem(last=False)
-        _INFLATED.move_to_end(key)
-    return found.open(reader)
+        return make()
+    return _INFLATED.of(planned, lambda: make().inflated).open(reader)

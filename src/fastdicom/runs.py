@@ -36,7 +36,7 @@ from fastdicom.plan import SliceRecord, VolumePlan
 from fastdicom.stats import BlockStats
 from fastdicom.types import PixelFormat
 
-__all__ = ["is_rescaled", "piece_nbytes", "prepare_runs", "read_runs"]
+__all__ = ["is_rescaled", "piece_nbytes", "prepare_runs", "read_runs", "streams_nbytes"]
 
 NATIVE = "native"
 PIECE_NBYTES, ALL_PIECES_NBYTES = 2 << 20, 24 << 20
@@ -105,6 +105,11 @@ def prepare_runs(plan: VolumePlan, workers: int) -> None:
 def piece_nbytes(plan: VolumePlan) -> int:
     """Bytes of the pixels of a piece that go elsewhere than the values."""
     return min(PIECE_NBYTES, ALL_PIECES_NBYTES // _workers(plan))
+
+
+def streams_nbytes(plan: VolumePlan) -> int:
+    """Bytes of the code streams of a piece."""
+    return min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // _workers(plan))
 
 
 def _workers(plan: VolumePlan) -> int:
@@ -276,10 +281,7 @@ class _Runs:
         """(first, stop) of neighbours of one kind: as many as the limits at the top allow."""
         kinds = self.slices.kinds
         ends = np.cumsum(np.where(kinds >= 0, self.slices.ranges[:, NBYTES], 0))
-        most_streams, most_pixels = (
-            min(STREAMS_NBYTES, ALL_STREAMS_NBYTES // _workers(self.plan)),
-            piece_nbytes(self.plan),
-        )
+        most_streams, most_pixels = streams_nbytes(self.plan), piece_nbytes(self.plan)
         turns = (np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist()
         for first, stop in pairwise([0, *turns, len(kinds)]):
             if kinds[first] < 0:
