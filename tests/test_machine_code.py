@@ -27,6 +27,7 @@ from fastdicom.testing import SeriesSpec, write_series
 pytestmark = pytest.mark.skipif(not _machine_code.may_keep_machine_code(), reason="Linux, 64 bits, nothing for Numba")
 
 SOURCE = """
+    import math
     from fastdicom._numba import kernel
     import numpy as np
 
@@ -57,6 +58,10 @@ SOURCE = """
     @kernel("int64(int64)")
     def allocates(count):
         return np.zeros(count, np.int64).size
+
+    @kernel("int64(float64)")
+    def exponent(value):
+        return math.frexp(value)[1]
 
     @kernel("int64(int64, int64)")
     def divide(a, b):
@@ -132,11 +137,18 @@ def test_a_warm_scan_does_not_import_numba(tmp_path: Path) -> None:
 
 
 def test_what_needs_numba_is_not_kept(tmp_path: Path, name: str) -> None:
-    code = f"import sys, {name} as m; print(m.allocates(7), 'numba' in sys.modules)"
+    """The exponent of a number is taken by a function that Numba brings."""
+    code = f"import sys, {name} as m; print(m.exponent(7.5), 'numba' in sys.modules)"
     for _ in range(2):
         done = python(code, tmp_path)
-        assert done.stdout == "7 True\n", done.stderr
+        assert done.stdout == "3 True\n", done.stderr
     assert kept(tmp_path) == []
+
+
+def test_a_kernel_cannot_allocate(tmp_path: Path, name: str) -> None:
+    done = python(f"import {name} as m; m.allocates(7)", tmp_path)
+    assert done.returncode == 1
+    assert "np.zeros(count, np.int64)" in done.stderr
 
 
 def test_what_holds_an_address_of_its_process_is_not_kept(tmp_path: Path, name: str) -> None:

@@ -51,8 +51,6 @@ _RESULTS: dict[str, Any] = {
     "UniTuple(int64, 2)": ctypes.c_int64 * 2,
 }
 _PARTS = re.compile(r"\s*(const\()?(\w+)(\[[:, ]*::1\])?\)?\s*(?:,|$)")
-_FREE = "NRT_MemInfo_call_dtor"
-"""Frees an array that has an owner. Those of a function that makes none have none: it is mentioned, never called."""
 
 
 class _Array(NamedTuple):
@@ -262,13 +260,6 @@ def _reduced(library: Any, symbol: str) -> bytes | None:
     module = llvm.parse_assembly(str(library._final_module))
     if all(function.name != symbol for function in module.functions):  # itself from Numba's cache: nothing is left
         return None
-    if any(function.name == _FREE and function.is_declaration for function in module.functions):
-        module.link_in(
-            llvm.parse_assembly(
-                f'target datalayout = "{module.data_layout}"\ntarget triple = "{module.triple}"\n'
-                f"define void @{_FREE}(ptr %owner) {{\n  ret void\n}}\n"
-            )
-        )
     for function in module.functions:
         if not function.is_declaration and function.name != symbol:
             function.linkage = "internal"  # so that what nobody calls goes

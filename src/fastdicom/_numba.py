@@ -22,7 +22,9 @@ The pattern for a module that has compiled code::
 * Python ints and floats go in as int64 and float64. Pass positional arguments only.
 * Compiled with ``nogil=True, fastmath=False, boundscheck=False``: an index out of bounds is memory corruption, so a
   kernel checks every length that comes from a file itself. Constants from module globals are frozen in.
-* A kernel may call other kernels, of its file or imported from another; they are inlined from source. No closures.
+* A kernel allocates nothing: what it needs besides its arguments is an argument, too.
+* A kernel may call other kernels, of its file or imported from another; they are compiled with it. No closures. LLVM
+  decides which of them it puts in place; ``@kernel(inline=True)`` decides it for a helper in a loop that must be fast.
   The content of all these files decides whether the cache is stale, and the values of constants from elsewhere.
 * ``function.python`` is the undecorated function, and helpers called from Python are plain Python: a kernel can be
   debugged and measured for coverage. ``NUMBA_DISABLE_JIT=1`` runs that everywhere.
@@ -69,7 +71,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def kernel(
-    signatures: str | Sequence[str] = (), *, warm: int | None = None
+    signatures: str | Sequence[str] = (), *, warm: int | None = None, inline: bool = False
 ) -> Callable[[Callable[P, R]], Kernel[P, R]]:
     """Declare a compiled function.
 
@@ -79,11 +81,13 @@ def kernel(
         Numba signatures with return type; none for a helper that only other kernels call.
     warm : int, optional
         How many of the leading signatures :func:`warm_up` prepares (default all): put the common ones first.
+    inline : bool
+        A helper whose code is put in place of each call, whatever its size.
     """
     listed = (signatures,) if isinstance(signatures, str) else tuple(signatures)
 
     def declare(function: Callable[P, R]) -> Kernel[P, R]:
-        return Kernel(function, listed, len(listed) if warm is None else warm)
+        return Kernel(function, listed, len(listed) if warm is None else warm, inline=inline)
 
     return declare
 
@@ -112,10 +116,11 @@ def _lies_in(module: str, parents: Sequence[str]) -> bool:
 class Kernel(Generic[P, R]):
     """A function that compiles itself at the first call; made by :func:`kernel`."""
 
-    def __init__(self, function: Callable[P, R], signatures: tuple[str, ...], warm: int) -> None:
+    def __init__(self, function: Callable[P, R], signatures: tuple[str, ...], warm: int, *, inline: bool) -> None:
         self.python = function
         self.signatures = signatures
         self.warm = warm
+        self.inline = inline
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -149,10 +154,8 @@ class Kernel(Generic[P, R]):
         """What Numba sees where another kernel calls this one: the plain function, compiled into the caller."""
         with _state:
             if self._inlined is None:
-                import numba
-
                 # Only machine code calls it: without the wrappers for others a helper compiles in half the time.
-                self._inlined = numba.njit(**OPTIONS, no_cpython_wrapper=True)(self.python)
+                self._inlined = _njit(cast(FunctionType, self.python), no_cpython_wrapper=True, forceinline=self.inline)
             return self._inlined._numba_type_
 
     def load(self, count: int | None = None) -> int:
@@ -224,7 +227,7 @@ class Kernel(Generic[P, R]):
                 self._run = self.python
                 return False
             function = _with_versioned_name(cast(FunctionType, self.python))
-            dispatcher = numba.njit(**OPTIONS)(function)
+            dispatcher = _njit(function)
             with suppress(RuntimeError):  # no directory can be written
                 dispatcher.enable_caching()
                 name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
@@ -267,6 +270,16 @@ class Kernel(Generic[P, R]):
                 text = self.signatures[_parse(self.signatures).index(signature)]
                 save_machine_code(cast(FunctionType, self.python), text, dispatcher.overloads[signature.args])
         pending.remove(signature)
+
+
+def _njit(function: FunctionType, **more: bool) -> Any:
+    import numba
+
+    try:
+        return numba.njit(**OPTIONS, **more)(function)
+    except KeyError:  # `_nrt` is no public option: should a version of Numba not have it, kernels are only slower
+        options = {name: value for name, value in OPTIONS.items() if name != "_nrt"}
+        return numba.njit(**options, **more)(function)
 
 
 def _is_some(value: object) -> bool:

@@ -20,8 +20,9 @@ from typing import Any
 
 __all__ = ["DIGEST_LENGTH", "OPTIONS", "LockedCache"]
 
-OPTIONS = {"nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True}
-"""What every kernel is compiled with."""
+OPTIONS = {"nogil": True, "fastmath": False, "boundscheck": False, "no_cfunc_wrapper": True, "_nrt": False}
+"""What every kernel is compiled with. Without Numba's runtime (`_nrt`) no references to arrays are counted: around
+helpers that take arrays that took twice as long as the work."""
 
 LOCK_NAME = "fastdicom.lock"
 LOCK_TIMEOUT_S = 180.0

@@ -69,7 +69,8 @@ def check_tail(data: Buffer, header: StreamHeader, frame: NDArray[Any]) -> None:
         return
     counted = np.zeros(2, np.int64)
     source = np.frombuffer(data, np.uint8)
-    _count_codes(source, scan.first, scan.last, samples.size, scan.codes, counted)
+    sizes = np.full((len(scan.codes), 1 << 16), -1, np.int8)
+    _count_codes(source, scan.first, scan.last, samples.size, scan.codes, sizes, counted)
     found, left = int(counted[0]), int(counted[1])
     if found < samples.size:
         raise StreamError(
@@ -242,11 +243,13 @@ def _matches(tail, bits, count, skipped):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel("void(const(uint8[::1]), int64, int64, int64, const(int64[:, :, ::1]), int64[::1])")
-def _count_codes(source, first, last, wanted, codes, counted):  # type: ignore[no-untyped-def]
-    """How many of the `wanted` samples have a code, and how many bytes are left after the last."""
+@kernel("void(const(uint8[::1]), int64, int64, int64, const(int64[:, :, ::1]), int8[:, ::1], int64[::1])")
+def _count_codes(source, first, last, wanted, codes, sizes, counted):  # type: ignore[no-untyped-def]
+    """How many of the `wanted` samples have a code, and how many bytes are left after the last.
+
+    sizes : (components, 65536) all -1; filled with the category that each 16 bits start with
+    """
     components = codes.shape[0]
-    sizes = np.full((components, 1 << 16), -1, np.int8)  # of each 16 bits: the category that they start with
     for c in range(components):
         for size in range(17):
             length = codes[c, size, 0]
