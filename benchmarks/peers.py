@@ -203,7 +203,7 @@ class Codec(NamedTuple):
     call: Callable[..., Any]
     """(code stream, out=array)"""
     library: Callable[..., Any] | None
-    """For RLE and lossless JPEG the decoder is our own; this is then what others have: pylibjpeg-rle, libjpeg-turbo."""
+    """Where the decoder is our own, what others have: pylibjpeg-rle, libjpeg-turbo (lossless JPEG), OpenJPH (HTJ2K)."""
     streams: list[bytes]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -258,7 +258,11 @@ def codec_of(folder: Path) -> Codec:
     def own(stream: bytes, out: np.ndarray) -> None:
         decode_frame(name, stream, fmt, out)
 
-    libraries = {"fastdicom.jpeg": of_imagecodecs("jpeg8"), "fastdicom.rle": of_pylibjpeg}
+    libraries = {
+        "fastdicom.jpeg": of_imagecodecs("jpeg8"),
+        "fastdicom.rle": of_pylibjpeg,
+        "fastdicom.htj2k": of_imagecodecs("htj2k"),
+    }
     call = own if name in libraries else of_imagecodecs(name.removeprefix("imagecodecs."))
     return Codec(call, libraries.get(name), streams, fmt.frame_shape, fmt.stored_dtype)
 

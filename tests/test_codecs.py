@@ -37,10 +37,10 @@ from fastdicom.types import PixelFormat
 
 
 def test_the_defaults_release_the_gil() -> None:
+    ours = {57: "fastdicom.jpeg", 70: "fastdicom.jpeg"} | dict.fromkeys((201, 202, 203), "fastdicom.htj2k")
     for number in ALL:
         fmt = PixelFormat(uid(number), 4, 4)
-        ours = "fastdicom.jpeg" if number in (57, 70) else "imagecodecs."
-        assert codecs.choose_decoder(fmt).startswith(ours), number
+        assert codecs.choose_decoder(fmt).startswith(ours.get(number, "imagecodecs.")), number
         assert codecs.get_decoder(codecs.choose_decoder(fmt)).releases_gil
     assert codecs.choose_decoder(PixelFormat(RLE, 4, 4)) == "fastdicom.rle"
     assert codecs.choose_decoder(PixelFormat(LITTLE, 4, 4)) == "native"
@@ -166,7 +166,7 @@ def test_lossy_backends_agree_within_one_level(number: int, bits: int, error: in
         assert np.abs(frame - first).max() <= error, name
 
 
-def test_writes_into_means_no_array_of_its_own() -> None:
+def test_writes_into_means_no_copy() -> None:
     image = smooth((256, 256), 16)
     out = np.empty_like(image)
     for number in (70, 80, 201):
@@ -180,8 +180,9 @@ def test_writes_into_means_no_array_of_its_own() -> None:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        copied = len(data) if name == "fastdicom.jpeg" else 0  # the stream without its stuffing
-        assert peak < image.nbytes // 2 + copied, name
+        # The stream without its stuffing; the coefficients, a half more for those of lower levels, and a block.
+        needed = {"fastdicom.jpeg": len(data), "fastdicom.htj2k": 3 * image.nbytes // 2 + (1 << 17)}.get(name, 0)
+        assert peak < image.nbytes // 2 + needed, name
 
 
 def beyond(values: NDArray[Any], bits: int) -> bool:

@@ -51,7 +51,7 @@ class Decoder:
     releases_gil: bool = False
     """Threads speed it up; otherwise only processes do."""
     writes_into: bool = False
-    """It decodes into a given contiguous buffer of the right dtype, without an array of its own."""
+    """It decodes into a given contiguous buffer of the right dtype, without a copy."""
     package: str = ""
     """What to install where it is absent."""
     extra: str = ""

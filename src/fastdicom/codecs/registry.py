@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fastdicom.codecs import lossless_jpeg, native, reduced, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
+from fastdicom.codecs import htj2k, lossless_jpeg, native, reduced, rle, via_imagecodecs, via_pydicom, via_pylibjpeg
 from fastdicom.codecs.base import Decoder
 from fastdicom.errors import (
     DecodeError,
@@ -24,6 +24,7 @@ _DECODERS: dict[str, Decoder] = {
         *native.DECODERS,
         *rle.DECODERS,
         *lossless_jpeg.DECODERS,
+        *htj2k.DECODERS,
         *via_imagecodecs.DECODERS,
         *via_pylibjpeg.DECODERS,
         *via_pydicom.DECODERS,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import lossless_jpeg, rle
+from fastdicom.codecs import htj2k, lossless_jpeg, rle
 from fastdicom.codecs.decoding import decode_frames
 from fastdicom.types import PixelFormat
 
@@ -17,6 +17,7 @@ __all__ = ["TOGETHER", "decode_streams", "decode_together"]
 TOGETHER: dict[str, Callable[[NDArray[np.uint8], NDArray[np.int64], PixelFormat, NDArray[Any]], bool]] = {
     "fastdicom.rle": rle.decode_spans,
     "fastdicom.jpeg": lossless_jpeg.decode_spans,
+    "fastdicom.htj2k": htj2k.decode_spans,
 }
 """(buffer, start and end of each stream in it, format of gray frames, `out`) -> whether all of them were decoded."""
 

@@ -24,7 +24,7 @@ from fastdicom.codecs.streams import (
 )
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS", "LOSSLESS_JPEG", "decode_jpeg8", "has_codec"]
+__all__ = ["DECODERS", "LOSSLESS_JPEG", "decode_each_htj2k", "decode_htj2k", "decode_jpeg8", "has_codec"]
 
 LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 HTJ2K_MODULE = "imagecodecs._htj2k"
@@ -129,6 +129,9 @@ def _htj2k(fmt: PixelFormat, header: StreamHeader | None) -> _Call:
         return _jpeg2k(fmt, header)
     # Without a colour transform in the stream it would hand out planes.
     return _Call(partial(imagecodecs.htj2k_decode, planar=False), drops_errors=True)
+
+
+decode_htj2k, decode_each_htj2k = partial(_decode_one, _htj2k), partial(_decode_each, _htj2k)
 
 
 def _jpeg2k(fmt: PixelFormat, header: StreamHeader | None) -> _Call:

@@ -1,0 +1,207 @@
+"""The three bit streams of a block: their stuffed bits taken out, and the events of the run-length code.
+
+A block has, from its start, the bits of the samples (MagSgn); then, from both ends of what is left, the events (MEL)
+and the codes of the quads (VLC, backwards). The last 12 bits say how long the two together are.
+
+Source: ITU-T T.814 | ISO/IEC 15444-15, 7.1 and 7.3.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdicom._numba import kernel
+
+__all__ = ["EVENT_FACTS", "PADDED", "begin_events", "load", "next_event", "unstuff_backward", "unstuff_forward"]
+
+PADDED = 64
+"""Bytes that the memory for a stream must have beyond its own."""
+_1, _3, _4, _7, _8, _56, _63, _64 = (np.uint64(number) for number in (1, 3, 4, 7, 8, 56, 63, 64))
+_0, _15, _7F, _BYTE = np.uint64(0), np.uint64(15), np.uint64(0x7F), np.uint64(0xFF)
+_LOW_BITS, _HIGH_BITS = np.uint64(0x0101_0101_0101_0101), np.uint64(0x8080_8080_8080_8080)
+_AT, _STOP, _BITS, _COUNT, _AFTER_FF, _STATE, _RUN, EVENT_FACTS = range(8)
+"""Of a block: place in the stream; bits that were taken from it, on top; whether one is stuffed; the state of the code;
+_RUN: what is left of the run, twice its zeros, and one where an event of 1 follows."""
+_EXPONENTS = 0x5_4332_2211_1000
+"""Table 2: log2 of the length of a run, four bits a state, the first lowest."""
+
+
+@kernel()
+def load(streams, row, at):
+    """64 bits, the first byte lowest. LLVM makes one load of it."""
+    return (
+        np.uint64(streams[row, at])
+        | np.uint64(streams[row, at + np.uint64(1)]) << np.uint64(8)
+        | np.uint64(streams[row, at + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(streams[row, at + np.uint64(3)]) << np.uint64(24)
+        | np.uint64(streams[row, at + np.uint64(4)]) << np.uint64(32)
+        | np.uint64(streams[row, at + np.uint64(5)]) << np.uint64(40)
+        | np.uint64(streams[row, at + np.uint64(6)]) << np.uint64(48)
+        | np.uint64(streams[row, at + np.uint64(7)]) << np.uint64(56)
+    )
+
+
+@kernel()
+def _load_source(source, at):
+    return (
+        np.uint64(source[at])
+        | np.uint64(source[at + np.uint64(1)]) << np.uint64(8)
+        | np.uint64(source[at + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(source[at + np.uint64(3)]) << np.uint64(24)
+        | np.uint64(source[at + np.uint64(4)]) << np.uint64(32)
+        | np.uint64(source[at + np.uint64(5)]) << np.uint64(40)
+        | np.uint64(source[at + np.uint64(6)]) << np.uint64(48)
+        | np.uint64(source[at + np.uint64(7)]) << np.uint64(56)
+    )
+
+
+@kernel()
+def _store(streams, row, at, word):
+    """The opposite of `load`."""
+    for k in range(np.uint64(8)):
+        streams[row, at + k] = word >> (k << _3) & _BYTE
+
+
+@kernel()
+def unstuff_forward(source, first, last, streams, row):
+    """The bits of the samples, lowest first: a byte after FF has seven. Ones follow (7.1.2).
+
+    Returns their number; -1 where a stuffed bit is set.
+    """
+    at, stop, to, carry, after_ff = np.uint64(first), np.uint64(last), _0, _0, _0
+    while at < stop:
+        if after_ff == _0 and at + _8 <= stop:
+            word = _load_source(source, at)
+            flipped = ~word
+            if (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS == _0:  # no byte is FF
+                shift = to & _7
+                _store(streams, row, to >> _3, carry | word << shift)
+                carry = word >> _1 >> (_63 - shift)
+                to += _64
+                at += _8
+                continue
+        for _ in range(8):
+            if at >= stop:
+                break
+            byte = np.uint64(source[at])
+            at += _1
+            if after_ff and byte > _7F:
+                return np.int64(-1)
+            shift, count = to & _7, _8 - after_ff
+            bits = carry | byte << shift
+            streams[row, to >> _3] = bits & _BYTE
+            carry = bits >> _8 if shift + count >= _8 else bits
+            to += count
+            after_ff = np.uint64(byte == _BYTE)
+    _store(streams, row, to >> _3, carry | ~_0 << (to & _7))
+    for k in range(4):
+        _store(streams, row, (to >> _3) + np.uint64(8 * k + 8), ~_0)
+    return np.int64(to)
+
+
+@kernel()
+def unstuff_backward(source, first, last, streams, row):
+    """The bits of the codes, from the last byte but one on towards `first`: after a byte above 8F, one that ends in
+    seven ones has only these. Zeros follow (7.1.4).
+
+    Returns their number; -1 where a stuffed bit is set.
+    """
+    byte = np.uint64(source[last - 2])
+    carry = byte >> _4  # the other half says how long the streams are
+    if carry == _15:
+        return np.int64(-1)
+    to = _4 - np.uint64(carry == _7)
+    is_above = (byte | _15) > np.uint64(0x8F)
+    at = np.int64(last) - 3
+    while at >= first:
+        if at - 7 >= first:
+            word = _load_source(source, np.uint64(at - 7))
+            flipped = ~(word | _HIGH_BITS)
+            if (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS == _0:  # no byte ends in seven ones
+                is_above = word & _BYTE > np.uint64(0x8F)
+                word = _swapped(word)
+                shift = to & _7
+                _store(streams, row, to >> _3, carry | word << shift)
+                carry = word >> _1 >> (_63 - shift)
+                to += _64
+                at -= 8
+                continue
+        for _ in range(8):
+            if at < first:
+                break
+            byte = np.uint64(source[at])
+            at -= 1
+            count = _8
+            if is_above and byte & _7F == _7F:
+                if byte > _7F:
+                    return np.int64(-1)
+                count = _7
+            shift = to & _7
+            bits = carry | byte << shift
+            streams[row, to >> _3] = bits & _BYTE
+            carry = bits >> _8 if shift + count >= _8 else bits
+            to += count
+            is_above = byte > np.uint64(0x8F)
+    _store(streams, row, to >> _3, carry)
+    for k in range(4):
+        _store(streams, row, (to >> _3) + np.uint64(8 * k + 8), _0)
+    return np.int64(to)
+
+
+@kernel()
+def _swapped(word):
+    """The bytes in the opposite order. LLVM makes one instruction of it."""
+    swapped = _0
+    for k in range(np.uint64(8)):
+        swapped |= (word >> (k << _3) & _BYTE) << (_56 - (k << _3))
+    return swapped
+
+
+@kernel()
+def begin_events(source, first, stop, events, row):
+    """Go to the first run of a block, whose events begin at `first` and are in no byte from `stop` on."""
+    for k in range(EVENT_FACTS):
+        events[row, k] = 0
+    events[row, _AT], events[row, _STOP] = first, stop
+    events[row, _RUN] = _next_run(source, events, row)
+
+
+@kernel()
+def _next_run(source, events, row):
+    """One code of Table 2 as what `_RUN` holds. Ones follow the last byte, whose lower half the codes may use."""
+    bits, count = np.uint64(events[row, _BITS]), events[row, _COUNT]
+    while count < 6:
+        byte = _BYTE
+        if events[row, _AT] < events[row, _STOP]:
+            byte = np.uint64(source[events[row, _AT]])
+            if events[row, _AT] == events[row, _STOP] - 1:
+                byte |= _15
+            events[row, _AT] += 1
+        more = 8 - events[row, _AFTER_FF]
+        bits |= byte << np.uint64(64 - more) >> np.uint64(count)
+        count += more
+        events[row, _AFTER_FF] = byte == _BYTE
+    state = events[row, _STATE]
+    exponent = _EXPONENTS >> 4 * state & 15
+    if bits >> _63:
+        run = 2 * ((1 << exponent) - 1)  # a run of zeros that no event of 1 ends
+        events[row, _STATE] = min(state + 1, 12)
+        exponent = 0
+    else:
+        run = 2 * (np.int64(bits >> np.uint64(63 - exponent)) & (1 << exponent) - 1) + 1
+        events[row, _STATE] = max(state - 1, 0)
+    events[row, _BITS], events[row, _COUNT] = np.int64(bits << np.uint64(exponent + 1)), count - exponent - 1
+    return run
+
+
+@kernel()
+def next_event(source, events, row):
+    """Whether the next event is 1."""
+    left = events[row, _RUN] - 2
+    if left >= 0:
+        events[row, _RUN] = left
+        return False
+    events[row, _RUN] = _next_run(source, events, row)
+    return left == -1

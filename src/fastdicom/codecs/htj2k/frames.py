@@ -1,0 +1,257 @@
+"""Whole frames in one compiled call."""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdicom._numba import kernel
+from fastdicom.codecs.htj2k.bits import begin_events, unstuff_backward, unstuff_forward
+from fastdicom.codecs.htj2k.packets import (
+    BAND_AT,
+    BAND_HEIGHT,
+    BAND_LARGEST,
+    BAND_PLANES,
+    BAND_WIDTH,
+    BLOCK_AT,
+    BLOCK_BAND,
+    BLOCK_COLUMN,
+    BLOCK_HEIGHT,
+    BLOCK_NBYTES,
+    BLOCK_PLANES,
+    BLOCK_ROW,
+    BLOCK_WIDTH,
+    BODY,
+    COLUMNS,
+    FIRST_PLANES,
+    IS_SIGNED,
+    LEVELS,
+    PRECISION,
+    ROWS,
+    find_blocks,
+    lay_out_bands,
+    parse_header,
+)
+from fastdicom.codecs.htj2k.quads import decode_quads, row_length
+from fastdicom.codecs.htj2k.samples import MOST_BITS, decode_samples
+from fastdicom.codecs.htj2k.tables import fill_amounts
+from fastdicom.codecs.htj2k.wavelet import join_bands
+
+__all__ = ["MOST_BLOCK_NBYTES", "MOST_QUADS", "MOST_ROW", "decode_frames"]
+
+MOST_CODES_NBYTES = 4079
+MOST_BLOCK_NBYTES = 4096 * MOST_BITS // 7 + MOST_CODES_NBYTES
+"""Of a block: 4096 samples with all their bits, seven a byte, and the codes."""
+MOST_QUADS = 2304
+"""Places for the quads of a block in memory, with the row above it and the edges: 4 x 1024 samples need most."""
+MOST_ROW = 528
+"""Quads of a row, with the edges."""
+_UNREAD_BITS = 8
+"""A last byte FF is not written: ones are read instead."""
+_LARGEST = (1 << 15) - 1
+_FIRST, _SECOND = np.int64(0), np.int64(1)
+
+
+@kernel()
+def _begin_block(source, block, bands, streams, events, found, number, quads, rows):
+    """Unstuff the streams of a block and go to their starts: bits of its samples and of its codes; -1: not for us."""
+    # The last bit plane is in the cleanup pass, or the bits would be of another weight.
+    if block[BLOCK_PLANES] != bands[block[BLOCK_BAND], BAND_PLANES] - 1:
+        return np.int64(-1), np.int64(-1)
+    first, nbytes = block[BLOCK_AT], block[BLOCK_NBYTES]
+    last = first + nbytes
+    codes = np.int64(source[last - 1]) << 4 | np.int64(source[last - 2]) & 15
+    if nbytes > MOST_BLOCK_NBYTES or not 2 <= codes <= min(nbytes, MOST_CODES_NBYTES):
+        return np.int64(-1), np.int64(-1)
+    sample_bits = unstuff_forward(source, first, last - codes, streams, number)
+    code_bits = unstuff_backward(source, last - codes, last, streams, 2 + number)
+    begin_events(source, last - codes, last - 1, events, number)
+    stride = row_length(quads)
+    for quad in range(stride):
+        found[number, quad] = 0
+    for row in range(1, rows + 2):  # the place before a row is behind the row above, too
+        found[number, row * stride] = found[number, row * stride - 1] = 0
+    return (np.int64(-1), np.int64(-1)) if code_bits < 0 else (sample_bits, code_bits)
+
+
+@kernel()
+def _decode_block(block, number, bands, sample_bits, streams, found, sizes, above, bounds, words, coefficients):
+    """The second step for one block; False where it is not for this decoder."""
+    band, width, height = block[BLOCK_BAND], block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
+    step = bands[band, BAND_WIDTH]
+    at = bands[band, BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN]
+    most = min(MOST_BITS, bands[band, BAND_PLANES] + 1)
+    read, largest = decode_samples(
+        streams, number, width, height, most, found, sizes, above, bounds, words, coefficients, at, step
+    )
+    bands[band, BAND_LARGEST] = max(bands[band, BAND_LARGEST], largest)
+    return 0 <= read <= sample_bits + _UNREAD_BITS
+
+
+@kernel()
+def _clear_block(block, bands, coefficients):
+    step = bands[block[BLOCK_BAND], BAND_WIDTH]
+    at = bands[block[BLOCK_BAND], BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN]
+    for row in range(block[BLOCK_HEIGHT]):
+        for column in range(block[BLOCK_WIDTH]):
+            coefficients[at + row * step + column] = 0
+
+
+@kernel()
+def _decode_blocks(
+    source, blocks, count, bands, tables, amounts, streams, events, contexts, found, sizes, above, bounds, words, out
+):
+    """All blocks of a frame, two at a time where neighbours have one size; False where one is not for this decoder."""
+    k = 0
+    while k < count:
+        block = blocks[k]
+        if block[BLOCK_NBYTES] == 0:
+            _clear_block(block, bands, out)
+            k += 1
+            continue
+        width, height = block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
+        together = 1
+        if k + 1 < count and blocks[k + 1, BLOCK_WIDTH] == width and blocks[k + 1, BLOCK_HEIGHT] == height:
+            together += blocks[k + 1, BLOCK_NBYTES] > 0
+        quads, rows = (width + 1) >> 1, (height + 1) >> 1
+        # One without a neighbour of its size is its own: there are few, and most are small.
+        other = k + together - 1
+        sample_bits, code_bits = _begin_block(source, blocks[k], bands, streams, events, found, _FIRST, quads, rows)
+        other_bits, other_code_bits = _begin_block(
+            source, blocks[other], bands, streams, events, found, _SECOND, quads, rows
+        )
+        if sample_bits < 0 or other_bits < 0:
+            return False
+        for quad in range(quads + 2):
+            contexts[0, quad] = contexts[1, quad] = 0
+        used, other_used = decode_quads(source, streams, quads, rows, tables, amounts, events, contexts, found, sizes)
+        if used > code_bits or other_used > other_code_bits:
+            return False
+        for number in range(together):
+            its = other_bits if number else sample_bits
+            block = blocks[k + number]
+            if not _decode_block(block, number, bands, its, streams, found, sizes, above, bounds, words, out):
+                return False
+        k += together
+    return True
+
+
+@kernel()
+def _fits(bands, level, largest):
+    """Whether all numbers that the wavelet makes of a level have 16 bits; `largest` is that of its low band."""
+    hl, lh, hh = (
+        bands[3 * level + 1, BAND_LARGEST],
+        bands[3 * level + 2, BAND_LARGEST],
+        bands[3 * level + 3, BAND_LARGEST],
+    )
+    # An even number loses half a high one, an odd one has an even one added; first in rows, then in columns.
+    low = largest + hl + (hl >> 1) + 2
+    high = lh + hh + (hh >> 1) + 2
+    return low + high + (high >> 1) + 2 <= _LARGEST
+
+
+@kernel()
+def _join_levels(facts, bands, coefficients, low, rows, even, out, out_at, bits):
+    """The frame from its bands; False where numbers between need more than 16 bits, or samples more than they may."""
+    levels, largest = facts[LEVELS], bands[0, BAND_LARGEST]
+    half = len(low) >> 1
+    at, to = np.int64(0), np.int64(half)
+    for k in range(bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]):
+        low[k] = coefficients[k]
+    places = (np.int64(0), np.int64(0), np.int64(0))
+    for level in range(levels):
+        if not _fits(bands, level, largest):
+            return False
+        first = 3 * level + 1
+        places = (bands[first, BAND_AT], bands[first + 1, BAND_AT], bands[first + 2, BAND_AT])
+        if level == levels - 1:
+            break
+        height = bands[first, BAND_HEIGHT] + bands[first + 1, BAND_HEIGHT]
+        width = bands[first, BAND_WIDTH] + bands[first + 1, BAND_WIDTH]
+        largest = join_bands(
+            low, at, coefficients, places, height, width, rows, even, low, to, np.int64(0), np.int64(0), np.int64(-1)
+        )
+        at, to = to, at
+    half_range, none = np.int64(1) << (facts[PRECISION] - 1), np.int64(0)
+    added = none if facts[IS_SIGNED] else half_range
+    checked = np.int64(1) << (bits - 1) if facts[IS_SIGNED] else half_range
+    seen = join_bands(
+        low, at, coefficients, places, facts[ROWS], facts[COLUMNS], rows, even, out, out_at, added, checked, none
+    )
+    return seen >= 0 and seen >> bits == 0
+
+
+@kernel(
+    "int64(const(uint8[::1]), const(int64[:, ::1]), const(int64[::1]), int64, const(uint64[::1]), uint16[::1], "
+    "int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], uint8[:, ::1], int64[:, ::1], "
+    "uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[::1], uint64[::1], uint64[::1], int16[::1], int16[::1], "
+    "int16[:, ::1], int16[::1], int16[::1])"
+)
+def decode_frames(
+    source,
+    spans,
+    wanted,
+    bits,
+    tables,
+    amounts,
+    facts,
+    bands,
+    blocks,
+    tree,
+    reader,
+    streams,
+    events,
+    contexts,
+    found,
+    sizes,
+    above,
+    bounds,
+    words,
+    coefficients,
+    low,
+    rows,
+    even,
+    out,
+):
+    """Decode streams one after the other into `out`; return -1, or the first that is not for this decoder.
+
+    spans : (n, 2) start and end of each in `source`, already checked against its length
+    wanted : facts of the first, by which the memory was taken: all must have the same
+    bits : that a sample may have
+    out : all samples, signed or not
+    """
+    fill_amounts(amounts)
+    pixels = wanted[ROWS] * wanted[COLUMNS]
+    for number in range(len(spans)):
+        if not parse_header(source, spans[number, 0], spans[number, 1], facts):
+            return number
+        for k in range(FIRST_PLANES + 3 * wanted[LEVELS] + 1):
+            if facts[k] != wanted[k] and k != BODY:
+                return number
+        lay_out_bands(facts, bands)
+        count = find_blocks(source, spans[number, 1], facts, bands, blocks, tree, reader)
+        if count < 0:
+            return number
+        if not _decode_blocks(
+            source,
+            blocks,
+            count,
+            bands,
+            tables,
+            amounts,
+            streams,
+            events,
+            contexts,
+            found,
+            sizes,
+            above,
+            bounds,
+            words,
+            coefficients,
+        ):
+            return number
+        most = min(bits, facts[PRECISION])
+        if not _join_levels(facts, bands, coefficients, low, rows, even, out, number * pixels, most):
+            return number
+    return -1

@@ -1,0 +1,138 @@
+"""The samples of a block from their bits: the second of two steps that decode a block.
+
+How many bits each sample has is known before one of them is read, but for what the row of quads above decides. So a
+row is done in four passes, and all but the second are vectors: the bound of the exponents in each quad; the 64 bits at
+which its samples begin; the four samples in lanes of 16 bits; the lanes to two rows of coefficients.
+
+Source: ITU-T T.814 | ISO/IEC 15444-15, 7.3 and 7.1.2.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdicom._numba import kernel
+from fastdicom.codecs.htj2k.bits import load
+from fastdicom.codecs.htj2k.quads import row_length
+
+__all__ = ["MOST_BITS", "decode_samples"]
+
+MOST_BITS = 14
+"""Of a sample: four of them, and a byte begun, are within 64 bits; and with its two others it fits a lane."""
+_0, _1, _2, _3, _7 = (np.uint64(number) for number in (0, 1, 2, 3, 7))
+_16, _32, _48, _63, _EIGHT_BITS = (np.uint64(number) for number in (16, 32, 48, 63, 255))
+_LANE, _EACH = np.uint64(0xFFFF), np.uint64(0x0001_0001_0001_0001)
+_BELOW_TOP = np.uint64(0x7FFF_7FFF_7FFF_7FFF)
+_BELOW, _RIGHT, _CORNER = np.uint64(1 << 16), np.uint64(1 << 32), np.uint64(1 << 48)
+
+
+@kernel()
+def _log2(number):
+    """The highest bit of a number that is not 0. LLVM makes one instruction of it."""
+    found = _0
+    number >>= _1
+    while number != _0:
+        number >>= _1
+        found += _1
+    return found
+
+
+@kernel()
+def _has_outside(found, block, quads, width, rows, height):
+    """Whether a quad at the edge of a block of odd width or height has a sample outside of it."""
+    stride, outside = row_length(quads), _0
+    if width & 1:
+        for number in range(1, rows + 1):
+            outside |= found[block, number * stride + quads] & (_RIGHT | _CORNER)
+    if height & 1:
+        for quad in range(1, quads + 1):
+            outside |= found[block, rows * stride + quad] & (_BELOW | _CORNER)
+    return outside != _0
+
+
+@kernel()
+def decode_samples(streams, block, width, height, most, found, sizes, above, bounds, words, out, at, step):
+    """Decode a block into `out`, where its rows begin at `at`, `at + step`, ...
+
+    streams : the bits are in row `block`
+    most : bits that a sample may have, at most MOST_BITS
+    above, bounds, words : (n,) uint64, n more than the quads of a row and two
+    Returns how many bits were read, and a number that is as large as any coefficient, or larger; -1 for the first
+    where a sample has too many bits or is outside of the block.
+    """
+    quads, rows = (width + 1) >> 1, (height + 1) >> 1
+    if _has_outside(found, block, quads, width, rows, height):
+        return np.int64(-1), np.int64(0)
+    stride, count, limit = np.uint64(row_length(quads)), np.uint64(quads), np.uint64(most)
+    for quad in range(count + _2):
+        above[quad] = _0
+    place, seen = _0, _0
+    for number in range(np.uint64(rows)):
+        begin = (number + _1) * stride + _1
+        too_many = _0
+        for quad in range(count):
+            left, its, right = above[quad], above[quad + _1], above[quad + _2]
+            exponents = (left >> _48 | its >> _16 | its >> _48 | right >> _16) & _LANE
+            significant = found[block, begin + quad] & _EACH
+            several = significant + (significant >> _32)
+            several = several + (several >> _16) & _7
+            bound = sizes[block, begin + quad] + _log2((exponents if several > _1 else _0) | _2)
+            too_many |= limit - bound
+            bounds[quad] = bound
+        if too_many >> _63:
+            return np.int64(-1), np.int64(0)
+        for quad in range(count):
+            words[quad] = load(streams, block, place >> _3) >> (place & _7)
+            entry = found[block, begin + quad]
+            bits = (entry & _EACH) * bounds[quad] - (entry >> _1 & _EACH)
+            bits += bits >> _32
+            place += bits + (bits >> _16) & _EIGHT_BITS
+        for quad in range(count):
+            entry, word, bound = found[block, begin + quad], words[quad], bounds[quad]
+            significant, known, top = entry & _EACH, entry >> _1 & _EACH, bound - _1 & _63
+            bits = significant * bound - known
+            ends = bits + (bits << _16)
+            ends += ends << _32
+            lanes = word & _LANE
+            lanes |= (word >> (ends & _63) & _LANE) << _16
+            lanes |= (word >> (ends >> _16 & _63) & _LANE) << _32
+            lanes |= word >> (ends >> _32 & _63) << _48
+            # 2 ** bits - 1 in each lane; e^k is that the bit on top is not written, and e^1 is that bit.
+            lanes &= (significant << bound) - (known << top) - significant
+            lanes |= (entry >> _2 & _EACH) << top
+            above[quad + _1] = lanes
+            seen |= lanes
+            lanes += significant << _1  # twice the magnitude, and the sign
+            sign = lanes & _EACH
+            # Two's complement; no lane carries into the next, as no magnitude with a sign is 0.
+            words[quad] = ((lanes >> _1 & _BELOW_TOP) ^ ((sign << _16) - sign)) + sign
+        _write_rows(words, np.uint64(width), number << _1, np.uint64(height), out, np.uint64(at), np.uint64(step))
+    largest = seen | seen >> _32
+    largest = (largest | largest >> _16) & _LANE
+    return np.int64(place), np.int64(largest >> _1) + 1
+
+
+@kernel(inline=True)
+def _write_rows(words, width, row, height, out, at, step):
+    """Two rows of coefficients from lanes, or one where it is the last."""
+    first, half = at + row * step, width >> _1
+    second = first + step
+    if row + _1 < height:
+        for quad in range(half):
+            lanes, column = words[quad], quad << _1
+            out[first + column] = np.int16(lanes & _LANE)
+            out[first + column + _1] = np.int16(lanes >> _32 & _LANE)
+            out[second + column] = np.int16(lanes >> _16 & _LANE)
+            out[second + column + _1] = np.int16(lanes >> _48)
+    else:
+        for quad in range(half):
+            lanes, column = words[quad], quad << _1
+            out[first + column] = np.int16(lanes & _LANE)
+            out[first + column + _1] = np.int16(lanes >> _32 & _LANE)
+    if width & _1:
+        lanes, column = words[half], half << _1
+        out[first + column] = np.int16(lanes & _LANE)
+        if row + _1 < height:
+            out[second + column] = np.int16(lanes >> _16 & _LANE)
