@@ -4,11 +4,13 @@
     python benchmarks/limits.py --syntax jpeg-ls --rounds 10
 
 The limit is the time that one core needs for all frames, divided by the cores: the codec called directly, from memory,
-into one small array. It supposes that a core is as fast while the others are busy. On a shared machine it often is not;
-then the codec alone on all cores, which each round measures too, does not come near the limit either, and medians tell
-of the neighbours. So the least times of all rounds are compared, as `timeit` does, and the medians shown beside them.
-Neither does the limit know that code streams have to be read, voxels written to memory and rescaled: "by hand" is a
-loop on all cores that does this and nothing else, into memory that is there, told beforehand where everything is.
+into one small array. Where the decoder is our own (RLE, lossless JPEG, HTJ2K), the codec is what others have
+(pylibjpeg-rle, libjpeg-turbo, OpenJPH), and our own, called in the same way, is shown beside it. The limit supposes
+that a core is as fast while the others are busy. On a shared machine it often is not; then the codec alone on all
+cores, which each round measures too, does not come near the limit either, and medians tell of the neighbours. So the
+least times of all rounds are compared, as `timeit` does, and the medians shown beside them. Neither does the limit know
+that code streams have to be read, voxels written to memory and rescaled: "by hand" is a loop on all cores that does
+this and nothing else with that decoder, into memory that is there, told beforehand where everything is.
 """
 
 from __future__ import annotations
@@ -95,11 +97,14 @@ def main() -> int:
         if not np.array_equal(by_hand.array, fastdicom.load_volume(folder).array):
             raise SystemExit("By hand and by load_volume are not the same voxels.")
         measures: dict[str, Callable[[], float]] = {
-            "limit": lambda: codec.seconds(1) / CORES,
-            "codec alone on all cores": lambda: codec.seconds(CORES),
+            "limit": lambda: codec.seconds(1, by_library=True) / CORES,
+            "codec alone on all cores": lambda: codec.seconds(CORES, by_library=True),
+            "our decoder on one core / cores": lambda: codec.seconds(1) / CORES,
             "by hand": by_hand.seconds,
             "load": load,  # after work on all cores: one that idled takes 10 ms to be as fast again
         }
+        if codec.library is None:
+            del measures["our decoder on one core / cores"]
         times: dict[str, list[float]] = {name: [] for name in measures}
         for number in range(arguments.rounds):
             for name, measure in measures.items():

@@ -32,11 +32,11 @@ _places = iter(range(1 << 62))
 
 
 def guarded(shape: int | tuple[int, ...], dtype: DTypeLike, fill: int | None = None) -> NDArray[Any]:
-    """An array right before a forbidden page. The next 16 calls give other memory."""
+    """An array right before a forbidden page. The next 32 calls give other memory."""
     shape = (shape,) if isinstance(shape, int) else shape
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     pages = 1 << max(0, -(-nbytes // PAGE) - 1).bit_length()
-    block = _block(pages, next(_places) % 16)
+    block = _block(pages, next(_places) % 32)
     array: NDArray[Any] = np.ndarray(shape, dtype, buffer=block, offset=pages * PAGE - nbytes)
     if fill is not None:
         array[...] = fill

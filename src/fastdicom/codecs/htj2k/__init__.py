@@ -18,6 +18,8 @@ from fastdicom.codecs.htj2k.bits import EVENT_FACTS, PADDED
 from fastdicom.codecs.htj2k.frames import MOST_BLOCK_NBYTES, MOST_QUADS, MOST_ROW, decode_frames
 from fastdicom.codecs.htj2k.packets import (
     BAND_FACTS,
+    BAND_HEIGHT,
+    BAND_WIDTH,
     BLOCK_FACTS,
     COLUMNS,
     FACTS,
@@ -38,6 +40,7 @@ from fastdicom.types import PixelFormat
 __all__ = ["DECODERS", "decode", "decode_each", "decode_spans"]
 
 _ALL = -1
+_take = np.empty
 
 
 def decode(
@@ -79,46 +82,49 @@ def _decode_all(
     """
     if len(out) != len(spans) or bool((spans[:, 1] > len(source)).any() or (spans < 0).any()):
         return False
-    facts, bands = np.empty(FACTS, np.int64), np.empty((MOST_BANDS, BAND_FACTS), np.int64)
+    facts, bands = _take(FACTS, np.int64), _take((MOST_BANDS, BAND_FACTS), np.int64)
     if not len(spans) or not parse_header(source, int(spans[0, 0]), int(spans[0, 1]), facts):
         return False
     rows, columns = int(facts[ROWS]), int(facts[COLUMNS])
     if (rows, columns) != out.shape[1:] or facts[PRECISION] > 16 or bool(facts[IS_SIGNED]) != is_signed:
         return False
-    blocks, most_blocks = blocks_of_band(facts, bands)
-    low = 2 * (-(-rows // 2) * -(-columns // 2))
-    samples = out.reshape(-1).view(np.int16) if out.itemsize == 2 else np.empty(out.size, np.int16)
-    failed = decode_frames(
-        source,
-        spans,
-        facts,
-        min(bits, 8 * out.itemsize),
-        quad_tables(),
-        np.empty(256 * MODES, np.uint16),
-        np.empty(FACTS, np.int64),
-        bands,
-        np.empty((blocks, BLOCK_FACTS), np.int64),
-        np.empty((4 * most_blocks + 64, 2), np.int64),
-        np.empty(READER_FACTS, np.int64),
-        np.empty((4, MOST_BLOCK_NBYTES + PADDED), np.uint8),
-        np.empty((2, EVENT_FACTS), np.int64),
-        np.empty((2, MOST_ROW), np.uint64),
-        np.empty((2, MOST_QUADS), np.uint64),
-        np.empty((2, MOST_QUADS), np.uint64),
-        np.empty(MOST_ROW, np.uint64),
-        np.empty(MOST_ROW, np.uint64),
-        np.empty(MOST_ROW, np.uint64),
-        np.empty(rows * columns, np.int16),
-        np.empty(low, np.int16),
-        np.empty((WAVELET_ROWS, columns), np.int16),
-        np.empty(columns + 1, np.int16),
-        samples,
-    )
+    samples = out.reshape(-1).view(np.int16) if out.itemsize == 2 else _take(out.size, np.int16)
+    most = min(bits, 8 * out.itemsize)
+    memory = _memory(rows, columns, *blocks_of_band(facts, bands), int(bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]))
+    failed = decode_frames(source, spans, facts, most, quad_tables(), bands, *memory, samples)
     if failed != _ALL:
         return False
     if out.itemsize != 2:
         np.copyto(out, samples.reshape(out.shape), casting="unsafe")  # no sample has more bits
     return True
+
+
+def _memory(rows: int, columns: int, blocks: int, most_blocks: int, lowest: int) -> tuple[NDArray[Any], ...]:
+    """What `decode_frames` needs besides, for frames of this size.
+
+    blocks, most_blocks, lowest
+        Blocks of all bands, of the one with most; coefficients of the lowest band.
+    """
+    return (
+        _take(256 * MODES, np.uint16),  # amounts
+        _take(FACTS, np.int64),
+        _take((blocks, BLOCK_FACTS), np.int64),
+        _take((4 * most_blocks + 64, 2), np.int64),  # tree
+        _take(READER_FACTS, np.int64),
+        _take((4, MOST_BLOCK_NBYTES + PADDED), np.uint8),  # streams
+        _take((2, EVENT_FACTS), np.int64),
+        _take((2, MOST_ROW), np.uint64),  # contexts
+        _take((2, MOST_QUADS), np.uint64),  # found
+        _take((2, MOST_QUADS), np.uint64),  # sizes
+        _take(MOST_ROW, np.uint64),  # above
+        _take(MOST_ROW, np.uint64),  # bounds
+        _take(MOST_ROW, np.uint64),  # words
+        _take(lowest, np.int32),
+        _take(rows * columns, np.int16),  # coefficients
+        _take(2 * (-(-rows // 2) * -(-columns // 2)), np.int16),  # low
+        _take((WAVELET_ROWS, columns), np.int16),
+        _take(columns + 1, np.int16),  # even
+    )
 
 
 DECODERS = (

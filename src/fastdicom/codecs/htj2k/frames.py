@@ -34,7 +34,7 @@ from fastdicom.codecs.htj2k.packets import (
     parse_header,
 )
 from fastdicom.codecs.htj2k.quads import decode_quads, row_length
-from fastdicom.codecs.htj2k.samples import MOST_BITS, decode_samples
+from fastdicom.codecs.htj2k.samples import MOST_BITS, MOST_LOW_BITS, decode_low_samples, decode_samples
 from fastdicom.codecs.htj2k.tables import fill_amounts
 from fastdicom.codecs.htj2k.wavelet import join_bands
 
@@ -76,11 +76,18 @@ def _begin_block(source, block, bands, streams, events, found, number, quads, ro
 
 
 @kernel()
-def _decode_block(block, number, bands, sample_bits, streams, found, sizes, above, bounds, words, coefficients):
-    """The second step for one block; False where it is not for this decoder."""
+def _decode_block(block, number, bands, sample_bits, streams, found, sizes, above, bounds, words, lowest, coefficients):
+    """The second step for one block; False where it is not for this decoder.
+
+    lowest, coefficients : int32 for the lowest band, int16 for the others
+    """
     band, width, height = block[BLOCK_BAND], block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
     step = bands[band, BAND_WIDTH]
     at = bands[band, BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN]
+    if band == 0:
+        most = min(MOST_LOW_BITS, bands[band, BAND_PLANES] + 1)
+        read = decode_low_samples(streams, number, width, height, most, found, sizes, above, lowest, at, step)
+        return 0 <= read <= sample_bits + _UNREAD_BITS
     most = min(MOST_BITS, bands[band, BAND_PLANES] + 1)
     read, largest = decode_samples(
         streams, number, width, height, most, found, sizes, above, bounds, words, coefficients, at, step
@@ -90,24 +97,42 @@ def _decode_block(block, number, bands, sample_bits, streams, found, sizes, abov
 
 
 @kernel()
-def _clear_block(block, bands, coefficients):
+def _clear_block(block, bands, lowest, coefficients):
     step = bands[block[BLOCK_BAND], BAND_WIDTH]
     at = bands[block[BLOCK_BAND], BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN]
     for row in range(block[BLOCK_HEIGHT]):
         for column in range(block[BLOCK_WIDTH]):
-            coefficients[at + row * step + column] = 0
+            if block[BLOCK_BAND] == 0:
+                lowest[at + row * step + column] = 0
+            else:
+                coefficients[at + row * step + column] = 0
 
 
 @kernel()
 def _decode_blocks(
-    source, blocks, count, bands, tables, amounts, streams, events, contexts, found, sizes, above, bounds, words, out
+    source,
+    blocks,
+    count,
+    bands,
+    tables,
+    amounts,
+    streams,
+    events,
+    contexts,
+    found,
+    sizes,
+    above,
+    bounds,
+    words,
+    lowest,
+    out,
 ):
     """All blocks of a frame, two at a time where neighbours have one size; False where one is not for this decoder."""
     k = 0
     while k < count:
         block = blocks[k]
         if block[BLOCK_NBYTES] == 0:
-            _clear_block(block, bands, out)
+            _clear_block(block, bands, lowest, out)
             k += 1
             continue
         width, height = block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
@@ -131,7 +156,7 @@ def _decode_blocks(
         for number in range(together):
             its = other_bits if number else sample_bits
             block = blocks[k + number]
-            if not _decode_block(block, number, bands, its, streams, found, sizes, above, bounds, words, out):
+            if not _decode_block(block, number, bands, its, streams, found, sizes, above, bounds, words, lowest, out):
                 return False
         k += together
     return True
@@ -152,13 +177,21 @@ def _fits(bands, level, largest):
 
 
 @kernel()
-def _join_levels(facts, bands, coefficients, low, rows, even, out, out_at, bits):
+def _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, out_at, bits):
     """The frame from its bands; False where numbers between need more than 16 bits, or samples more than they may."""
-    levels, largest = facts[LEVELS], bands[0, BAND_LARGEST]
-    half = len(low) >> 1
-    at, to = np.int64(0), np.int64(half)
-    for k in range(bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]):
-        low[k] = coefficients[k]
+    levels, pixels = facts[LEVELS], bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]
+    # What is added to all of the lowest band is added to all samples. So its middle is moved to 0: unsigned samples
+    # have half of their range subtracted, however much of it they use.
+    least = most = lowest[0]
+    for k in range(pixels):
+        least, most = min(least, lowest[k]), max(most, lowest[k])
+    middle = (np.int64(least) + np.int64(most)) >> 1
+    largest = np.int64(most) - middle + 1
+    if largest > _LARGEST:
+        return False
+    at, to = np.int64(0), np.int64(len(low) >> 1)
+    for k in range(pixels):
+        low[k] = lowest[k] - middle
     places = (np.int64(0), np.int64(0), np.int64(0))
     for level in range(levels):
         if not _fits(bands, level, largest):
@@ -173,9 +206,9 @@ def _join_levels(facts, bands, coefficients, low, rows, even, out, out_at, bits)
             low, at, coefficients, places, height, width, rows, even, low, to, np.int64(0), np.int64(0), np.int64(-1)
         )
         at, to = to, at
-    half_range, none = np.int64(1) << (facts[PRECISION] - 1), np.int64(0)
-    added = none if facts[IS_SIGNED] else half_range
-    checked = np.int64(1) << (bits - 1) if facts[IS_SIGNED] else half_range
+    none = np.int64(0)
+    added = middle if facts[IS_SIGNED] else middle + (np.int64(1) << (facts[PRECISION] - 1))
+    checked = middle + (np.int64(1) << (bits - 1)) if facts[IS_SIGNED] else added
     seen = join_bands(
         low, at, coefficients, places, facts[ROWS], facts[COLUMNS], rows, even, out, out_at, added, checked, none
     )
@@ -183,10 +216,10 @@ def _join_levels(facts, bands, coefficients, low, rows, even, out, out_at, bits)
 
 
 @kernel(
-    "int64(const(uint8[::1]), const(int64[:, ::1]), const(int64[::1]), int64, const(uint64[::1]), uint16[::1], "
-    "int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], uint8[:, ::1], int64[:, ::1], "
-    "uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[::1], uint64[::1], uint64[::1], int16[::1], int16[::1], "
-    "int16[:, ::1], int16[::1], int16[::1])"
+    "int64(const(uint8[::1]), const(int64[:, ::1]), const(int64[::1]), int64, const(uint64[::1]), int64[:, ::1], "
+    "uint16[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[::1], uint8[:, ::1], int64[:, ::1], "
+    "uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[::1], uint64[::1], uint64[::1], int32[::1], int16[::1], "
+    "int16[::1], int16[:, ::1], int16[::1], int16[::1])"
 )
 def decode_frames(
     source,
@@ -194,9 +227,9 @@ def decode_frames(
     wanted,
     bits,
     tables,
+    bands,
     amounts,
     facts,
-    bands,
     blocks,
     tree,
     reader,
@@ -208,6 +241,7 @@ def decode_frames(
     above,
     bounds,
     words,
+    lowest,
     coefficients,
     low,
     rows,
@@ -219,7 +253,8 @@ def decode_frames(
     spans : (n, 2) start and end of each in `source`, already checked against its length
     wanted : facts of the first, by which the memory was taken: all must have the same
     bits : that a sample may have
-    out : all samples, signed or not
+    tables : of `quad_tables`
+    out : all samples, signed or not; what is between is memory
     """
     fill_amounts(amounts)
     pixels = wanted[ROWS] * wanted[COLUMNS]
@@ -248,10 +283,11 @@ def decode_frames(
             above,
             bounds,
             words,
+            lowest,
             coefficients,
         ):
             return number
         most = min(bits, facts[PRECISION])
-        if not _join_levels(facts, bands, coefficients, low, rows, even, out, number * pixels, most):
+        if not _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, number * pixels, most):
             return number
     return -1

@@ -2,7 +2,8 @@
 
 How many bits each sample has is known before one of them is read, but for what the row of quads above decides. So a
 row is done in four passes, and all but the second are vectors: the bound of the exponents in each quad; the 64 bits at
-which its samples begin; the four samples in lanes of 16 bits; the lanes to two rows of coefficients.
+which its samples begin; the four samples in lanes of 16 bits; the lanes to two rows of coefficients. The samples of the
+lowest band, which are few and have the mean of the image in them, are read one by one, with any number of bits.
 
 Source: ITU-T T.814 | ISO/IEC 15444-15, 7.3 and 7.1.2.
 """
@@ -17,13 +18,15 @@ from fastdicom._numba import kernel
 from fastdicom.codecs.htj2k.bits import load
 from fastdicom.codecs.htj2k.quads import row_length
 
-__all__ = ["MOST_BITS", "decode_samples"]
+__all__ = ["MOST_BITS", "MOST_LOW_BITS", "decode_low_samples", "decode_samples"]
 
 MOST_BITS = 14
-"""Of a sample: four of them, and a byte begun, are within 64 bits; and with its two others it fits a lane."""
+"""Of a sample: four of them, and a byte begun, are within 64 bits."""
+MOST_LOW_BITS = 24
+"""Of a sample of the lowest band: two of them, and a byte begun, are within 64 bits."""
 _0, _1, _2, _3, _7 = (np.uint64(number) for number in (0, 1, 2, 3, 7))
 _16, _32, _48, _63, _EIGHT_BITS = (np.uint64(number) for number in (16, 32, 48, 63, 255))
-_LANE, _EACH = np.uint64(0xFFFF), np.uint64(0x0001_0001_0001_0001)
+_HALF, _LANE, _EACH = np.uint64(0xFFFF_FFFF), np.uint64(0xFFFF), np.uint64(0x0001_0001_0001_0001)
 _BELOW_TOP = np.uint64(0x7FFF_7FFF_7FFF_7FFF)
 _BELOW, _RIGHT, _CORNER = np.uint64(1 << 16), np.uint64(1 << 32), np.uint64(1 << 48)
 
@@ -112,6 +115,66 @@ def decode_samples(streams, block, width, height, most, found, sizes, above, bou
     largest = seen | seen >> _32
     largest = (largest | largest >> _16) & _LANE
     return np.int64(place), np.int64(largest >> _1) + 1
+
+
+@kernel(inline=True)
+def _sample(bits, entry, bound):
+    """The sample whose bits are lowest, and how many it has; those of `entry` that are its own are lowest, too."""
+    count = (bound - (entry >> _1 & _1)) & (_0 - (entry & _1))
+    return bits & ((_1 << count) - _1) | (entry >> _2 & _1) << count, count
+
+
+@kernel()
+def _put(out, at, entry, sample):
+    magnitude = np.int64(sample >> _1) + 1 if entry & _1 else np.int64(0)
+    out[at] = -magnitude if sample & _1 else magnitude
+
+
+@kernel()
+def decode_low_samples(streams, block, width, height, most, found, sizes, above, out, at, step):
+    """As `decode_samples`, for the lowest band, whose samples may have MOST_LOW_BITS. Returns the bits that were read.
+
+    out : int32
+    """
+    quads, rows = (width + 1) >> 1, (height + 1) >> 1
+    if _has_outside(found, block, quads, width, rows, height):
+        return np.int64(-1)
+    stride, count, limit = np.uint64(row_length(quads)), np.uint64(quads), np.uint64(most)
+    for quad in range(count + _2):
+        above[quad] = _0
+    place = _0
+    for number in range(np.uint64(rows)):
+        begin, left, its = (number + _1) * stride + _1, _0, above[_1]
+        row = np.uint64(at) + np.uint64(step) * (number << _1)
+        is_last_row = (number << _1) + _1 >= np.uint64(height)
+        for quad in range(count):
+            entry, right = found[block, begin + quad], above[quad + _2]
+            exponents = (left >> _32 | its | its >> _32 | right) & _HALF
+            several = entry & _EACH
+            several = several + (several >> _32)
+            several = several + (several >> _16) & _7
+            bound = sizes[block, begin + quad] + _log2((exponents if several > _1 else _0) | _2)
+            if bound > limit:
+                return np.int64(-1)
+            left, its = its, right
+            bits = load(streams, block, place >> _3) >> (place & _7)
+            first, used = _sample(bits, entry, bound)
+            second, more = _sample(bits >> used, entry >> _16, bound)
+            place += used + more
+            bits = load(streams, block, place >> _3) >> (place & _7)
+            third, used = _sample(bits, entry >> _32, bound)
+            fourth, more = _sample(bits >> used, entry >> _48, bound)
+            place += used + more
+            above[quad + _1] = second | fourth << _32
+            column, is_last = row + (quad << _1), (quad << _1) + _1 >= np.uint64(width)
+            _put(out, column, entry, first)
+            if not is_last:
+                _put(out, column + _1, entry >> _32, third)
+            if not is_last_row:
+                _put(out, column + np.uint64(step), entry >> _16, second)
+                if not is_last:
+                    _put(out, column + np.uint64(step) + _1, entry >> _48, fourth)
+    return np.int64(place)
 
 
 @kernel(inline=True)

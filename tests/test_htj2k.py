@@ -1,0 +1,371 @@
+"""Our decoder of HTJ2K against OpenJPH and OpenJPEG, for any image and for any damage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import fastdicom
+from codec_samples import format_of, smooth
+from fastdicom.codecs import decode_frame, decode_together, htj2k
+from fastdicom.codecs.dropped import raising_dropped
+from fastdicom.codecs.htj2k import tables
+from fastdicom.codecs.htj2k.frames import decode_frames
+from fastdicom.codecs.together import TOGETHER
+from fastdicom.errors import DecodeError
+from fastdicom.testing import SeriesSpec, write_series
+from guard_pages import guarded
+from htj2k_streams import IMAGE, OTHERS, OURS
+
+UID = "1.2.840.10008.1.2.4.201"
+SIZ, COD, QCD, SOT, EOC = b"\xff\x51", b"\xff\x52", b"\xff\x5c", b"\xff\x90", b"\xff\xd9"
+
+
+def encoded(image: NDArray[Any], **options: Any) -> bytes:
+    return bytes(imagecodecs.htj2k_encode(image, reversible=True, **options))
+
+
+def with_precision(image: NDArray[Any], bits: int, **options: Any) -> bytes:
+    """A stream that declares its bits: the encoder knows whole words only, and subtracts half of their range."""
+    signed = image.dtype.kind == "i"
+    shifted = image.astype(np.int64) - (0 if signed else 1 << (bits - 1))
+    stream = bytearray(encoded(shifted.astype(f"i{image.itemsize}"), **options))
+    stream[stream.index(SIZ) + 40] = (bits - 1) | (0x80 if signed else 0)
+    return bytes(stream)
+
+
+def ours(data: bytes, like: NDArray[Any], bits: int) -> NDArray[Any] | None:
+    """What the compiled decoder makes of a stream; None where it leaves it to others."""
+    out = np.empty((1, *like.shape), like.dtype)
+    spans = np.array([[0, len(data)]])
+    done = htj2k._decode_all(np.frombuffer(data, np.uint8), spans, bits, like.dtype.kind == "i", out)
+    return out[0] if done else None
+
+
+def by_openjph(data: bytes) -> NDArray[Any]:
+    return raising_dropped("imagecodecs._htj2k", lambda: imagecodecs.htj2k_decode(data, planar=False))
+
+
+@st.composite
+def images(draw: st.DrawFn) -> tuple[NDArray[Any], int]:
+    """(image, bits): smooth, noisy, flat, of few values far apart, and mostly empty; with and without a sign."""
+    bits = draw(st.integers(1, 16))
+    rows, columns = draw(st.integers(1, 150)), draw(st.integers(1, 150))
+    top = (1 << bits) - 1
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    kind = draw(st.sampled_from(["noise", "quiet", "smooth", "flat", "extreme", "sparse", "skewed"]))
+    if kind == "noise":
+        image = rng.integers(0, top + 1, (rows, columns))
+    elif kind == "quiet":
+        image = draw(st.integers(0, top)) + rng.integers(0, 1 << draw(st.integers(0, bits)), (rows, columns))
+    elif kind == "smooth":
+        image = np.cumsum(rng.integers(-3, 4, (rows, columns)), axis=1) + top // 2
+    elif kind == "flat":
+        image = np.full((rows, columns), draw(st.integers(0, top)))
+    elif kind == "extreme":
+        image = rng.choice([0, top, (top + 1) // 2, 1], (rows, columns))
+    elif kind == "sparse":
+        image = np.where(rng.random((rows, columns)) < 0.01, rng.integers(0, top + 1, (rows, columns)), 0)
+    else:  # each step half as frequent as the one before: samples of every length beside one another
+        image = 1 << np.minimum(rng.geometric(0.5, (rows, columns)), bits)
+    signed = draw(st.booleans())
+    values = np.clip(image, 0, top) - (1 << (bits - 1) if signed else 0)
+    return values.astype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}"), bits
+
+
+# ------------------------------------------------------------------------------------------------------ equal pixels
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=3 * settings().max_examples)
+@given(images(), st.integers(2, 8), st.booleans(), st.booleans())
+def test_any_image_is_what_others_make_of_it(
+    drawn: tuple[NDArray[Any], int], resolutions: int, declared: bool, tlm: bool
+) -> None:
+    image, bits = drawn
+    options = {"resolutions": resolutions, "tlm": tlm}
+    data = with_precision(image, bits, **options) if declared else encoded(image, **options)
+    assert np.array_equal(by_openjph(data), image)
+    found = ours(data, image, bits)
+    if bits <= 10:
+        assert found is not None, "this is for our decoder"
+    if found is not None:
+        assert np.array_equal(found, image)
+        assert np.array_equal(found, imagecodecs.jpeg2k_decode(data))
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i2"])
+@pytest.mark.parametrize("declared", [12, 16])
+def test_whole_words_of_a_scanner_are_for_it(dtype: str, declared: int) -> None:
+    """12 bits in words of 16: unsigned ones have 32768 subtracted, which only the lowest band shows."""
+    image = smooth((300, 200), 12, signed=dtype == "i2").astype(dtype)
+    data = with_precision(image, declared)
+    found = ours(data, image, declared)
+    assert found is not None
+    assert np.array_equal(found, image)
+
+
+def test_16_bits_of_little_contrast_are_for_it_wherever_they_are() -> None:
+    for base in (0, 100, 30_000, 62_000):
+        image = (smooth((130, 90), 11) + base).astype(np.uint16)
+        found = ours(encoded(image), image, 16)
+        assert found is not None, base
+        assert np.array_equal(found, image)
+
+
+def test_what_16_bits_do_not_hold_is_not_for_it() -> None:
+    rng = np.random.default_rng(1)
+    for image in (
+        rng.choice(np.array([0, 65535], np.uint16), (64, 64)),  # samples of more bits
+        np.repeat(np.array([[0], [65535]], np.uint16), 64, axis=0).repeat(64, axis=1),  # a step as high as the words
+    ):
+        assert ours(encoded(image), image, 16) is None
+        assert np.array_equal(decode_frame("fastdicom.htj2k", encoded(image), format_of(201, image, 16)), image)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_streams_with_other_blocks_and_orders(name: str) -> None:
+    assert np.array_equal(by_openjph(OURS[name]), IMAGE)
+    found = ours(OURS[name], IMAGE, 8)
+    assert found is not None
+    assert np.array_equal(found, IMAGE)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_streams_for_others(name: str) -> None:
+    assert ours(OTHERS[name], IMAGE, 8) is None
+    assert np.array_equal(decode_frame("fastdicom.htj2k", OTHERS[name], format_of(201, IMAGE, 8)), IMAGE)
+
+
+def test_other_streams_are_for_others() -> None:
+    image = smooth((40, 50), 8)
+    colour = smooth((40, 50, 3), 8)
+    assert ours(bytes(imagecodecs.htj2k_encode(image, 0.01, reversible=False)), image, 8) is None
+    assert ours(encoded(colour, rgb=True), image, 8) is None
+    assert ours(encoded(image, tile=(16, 16)), image, 8) is None
+    assert ours(bytes(imagecodecs.jpeg2k_encode(image, codecformat="j2k", reversible=True, level=0)), image, 8) is None
+    assert ours(encoded(image.astype(np.int8)), image, 8) is None  # a sign where the file has none
+    for fmt, data in (
+        (format_of(203, colour, 8), encoded(colour, rgb=True)),
+        (format_of(203, image, 8), bytes(imagecodecs.htj2k_encode(image, 0.01, reversible=False))),
+    ):
+        expected = decode_frame("imagecodecs.htj2k", data, fmt)
+        assert np.array_equal(decode_frame("fastdicom.htj2k", data, fmt), expected)
+
+
+def test_every_code_of_the_tables_is_right() -> None:
+    """A code that stands for something else is missed by some image: so these images show that each is right."""
+    rng = np.random.default_rng(3)
+    corpus = []
+    for shape in ((128, 128), (8, 1024)):  # of few rows many are the first of a block
+        for part in (0.02, 0.1, 0.3, 0.6, 1.0):
+            for high in (1, 2, 5, 8):
+                steps = 1 << np.minimum(rng.geometric(0.5, shape), high)
+                image = np.where(rng.random(shape) < part, steps + rng.integers(0, high, shape), 0).astype(np.uint16)
+                corpus.append((with_precision(image, 10, resolutions=2), image))
+    right = tables.quad_tables()
+    missed = []
+    for table, rows in enumerate((tables._FIRST_ROW, tables._OTHER_ROWS)):
+        for context, codes in enumerate(rows):
+            at = 1024 * table + 128 * context
+            part_of_table = right[at : at + 128]
+            entries = np.unique(part_of_table)
+            assert len(entries) == len(codes) // 4, "two codes stand for the same"
+            for entry in entries:
+                # Its bits of e^k, or of e^1, or of significance: something else in each code.
+                wrong = right.copy()
+                wrong[at : at + 128][part_of_table == entry] ^= np.uint64(1 << 6)
+                with patch.object(htj2k, "quad_tables", lambda wrong=wrong: wrong):
+                    if all(np.array_equal(_or_nothing(ours(data, image, 10)), image) for data, image in corpus):
+                        missed.append((table, context, hex(entry)))
+    assert missed == []
+
+
+def _or_nothing(found: NDArray[Any] | None) -> NDArray[Any]:
+    return np.empty(0) if found is None else found
+
+
+# ------------------------------------------------------------------------------------------------- several, and damage
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(8, False), (12, False), (12, True), (16, True)])
+def test_frames_together_are_those_one_by_one(bits: int, signed: bool) -> None:
+    image = smooth((70, 45), min(bits, 12), signed=signed).astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    frames = [np.roll(image, k, axis=0) for k in range(3)]
+    streams = [with_precision(frame, bits) for frame in frames]
+    buffer = np.frombuffer(b"x" + b"yz".join(streams), np.uint8).copy()
+    starts = 1 + np.cumsum([0, *(len(stream) + 2 for stream in streams[:-1])])
+    spans = np.stack([starts, starts + [len(stream) for stream in streams]], axis=1)
+    fmt = format_of(201, image, bits)
+    out = np.empty((3, *image.shape), fmt.stored_dtype)
+    assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out)
+    assert np.array_equal(out, frames)
+    for frame, stream in zip(frames, streams, strict=True):
+        assert np.array_equal(decode_frame("fastdicom.htj2k", stream, fmt), frame)
+        inside = np.zeros((70, 90), image.dtype)[:, ::2]
+        assert np.array_equal(decode_frame("fastdicom.htj2k", stream, fmt, inside), frame)
+
+
+def test_values_beyond_bits_stored_are_not_for_it() -> None:
+    """A stream of 12 bits where the file says 10: as long as no value needs them."""
+    low, high = smooth((40, 30), 10), smooth((40, 30), 12)
+    assert np.array_equal(_or_nothing(ours(with_precision(low, 12), low, 10)), low)
+    assert ours(with_precision(high, 12), high, 10) is None
+    signed = smooth((40, 30), 10, signed=True)
+    assert np.array_equal(_or_nothing(ours(with_precision(signed, 12), signed, 10)), signed)
+    assert ours(with_precision(signed, 12), signed, 9) is None
+    fmt = replace(format_of(201, high, 12), bits_stored=10, high_bit=9)
+    with pytest.raises(DecodeError, match="do not fit Bits Stored 10"):
+        decode_frame("fastdicom.htj2k", with_precision(high, 12), fmt)
+
+
+def test_streams_that_differ_are_not_decoded_together() -> None:
+    image = smooth((40, 50), 8)
+    fmt = format_of(201, image, 8)
+    for other in (encoded(image, resolutions=3), with_precision(image >> 1, 7), encoded(smooth((50, 40), 8))):
+        streams = [encoded(image), other]
+        ends = np.cumsum([len(stream) for stream in streams])
+        spans = np.stack([ends - [len(stream) for stream in streams], ends], axis=1)
+        out = np.empty((2, *image.shape), np.uint8)
+        assert not decode_together("fastdicom.htj2k", np.frombuffer(b"".join(streams), np.uint8), spans, fmt, out)
+
+
+def test_spans_outside_of_the_buffer_are_refused() -> None:
+    image = smooth((40, 50), 8)
+    data = np.frombuffer(encoded(image), np.uint8)
+    out = np.empty((1, *image.shape), np.uint8)
+    for span in ([0, len(data) + 1], [-1, len(data)], [len(data), 0]):
+        assert not htj2k._decode_all(data, np.array([span]), 8, False, out)
+    assert not htj2k._decode_all(data, np.empty((0, 2), np.int64), 8, False, out[:0])
+    assert not htj2k._decode_all(data, np.array([[0, len(data)]] * 2), 8, False, out)
+
+
+def test_a_stream_must_be_whole_and_regular_to_its_last_byte() -> None:
+    image = smooth((90, 70), 8)
+    data = encoded(image)
+    assert ours(data, image, 8) is not None
+    assert ours(data + b"\0", image, 8) is not None  # makes the length even
+    assert ours(data + b"\0\0", image, 8) is None
+    for cut in (*range(1, 60), *range(60, len(data), 97)):
+        assert ours(data[:-cut], image, 8) is None, cut
+        assert ours(data[: -cut - 2] + EOC, image, 8) is None, cut
+
+
+def changed(data: bytes, marker: bytes, offset: int, value: int) -> bytes:
+    stream = bytearray(data)
+    stream[stream.index(marker) + offset] = value
+    return bytes(stream)
+
+
+@pytest.mark.parametrize(
+    ("marker", "offset", "value"),
+    [
+        (SIZ, 3, 42),  # its length
+        (SIZ, 8, 1), (SIZ, 9, 1), (SIZ, 12, 1), (SIZ, 13, 1),  # columns, rows
+        (SIZ, 17, 1), (SIZ, 21, 1), (SIZ, 33, 1), (SIZ, 37, 1),  # where the image and the tiles begin
+        (SIZ, 25, 1), (SIZ, 29, 1),  # smaller tiles
+        (SIZ, 39, 2), (SIZ, 41, 2), (SIZ, 42, 2),  # components, and their steps
+        (COD, 4, 2), (COD, 4, 4), (COD, 5, 5), (COD, 7, 2), (COD, 8, 1),  # marks, order, layers, colour transform
+        (COD, 9, 0), (COD, 9, 33), (COD, 9, 4), (COD, 9, 6),  # levels
+        (COD, 10, 9), (COD, 11, 9), (COD, 10, 200),  # size of blocks
+        (COD, 12, 0), (COD, 12, 0x48), (COD, 13, 0),  # style, wavelet
+        (QCD, 4, 0x21), (QCD, 4, 0x42), (QCD, 5, 0x50), (QCD, 3, 3),  # quantization, guard bits, planes, length
+        (SOT, 3, 11), (SOT, 5, 1), (SOT, 10, 1), (SOT, 9, 255),  # length, tile, tile-part, its length
+    ],
+)  # fmt: skip
+def test_headers_that_say_something_else_are_refused(marker: bytes, offset: int, value: int) -> None:
+    image = smooth((90, 70), 8)
+    assert ours(changed(encoded(image), marker, offset, value), image, 8) is None
+
+
+def test_a_main_header_needs_all_its_segments() -> None:
+    image = smooth((90, 70), 8)
+    data = encoded(image)
+    for marker in (SIZ, b"\xff\x50", COD, QCD):
+        at = data.index(marker)
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        without = data[:at] + data[at + 2 + length :]
+        assert ours(without, image, 8) is None, marker
+        if marker != b"\xff\x50":
+            twice = data[:at] + data[at : at + 2 + length] + data[at:]
+            assert ours(twice, image, 8) is None, marker
+    at = data.index(QCD)
+    assert ours(data[:at] + b"\xff\x53\x00\x05\x00\x00\x00" + data[at:], image, 8) is None  # COC
+    assert ours(data[:at] + b"\xff\x64\x00\x06\x00\x01ab" + data[at:], image, 8) is not None  # COM
+
+
+def test_several_tile_parts() -> None:
+    image = smooth((90, 70), 8)
+    data = encoded(image, tilepart=1)
+    assert data.count(SOT) > 1
+    found = ours(data, image, 8)
+    assert found is not None
+    assert np.array_equal(found, image)
+
+
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=6 * settings().max_examples)
+@given(images(), st.integers(2, 6), st.data())
+def test_what_it_accepts_of_damaged_streams_is_what_openjph_makes_of_them(
+    drawn: tuple[NDArray[Any], int], resolutions: int, data: st.DataObject
+) -> None:
+    """And nothing outside of its arrays is touched: each ends before a page that cannot be."""
+    image, bits = drawn
+    stream = bytearray(encoded(image, resolutions=resolutions))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(stream) - 1))
+        change = data.draw(st.sampled_from(["flip", "set", "cut", "insert", "drop", "ff"]))
+        if change == "flip":
+            stream[at] ^= 1 << data.draw(st.integers(0, 7))
+        elif change == "set":
+            stream[at] = data.draw(st.integers(0, 255))
+        elif change == "cut":
+            del stream[at : data.draw(st.integers(at, len(stream)))]
+        elif change == "insert":
+            stream[at:at] = data.draw(st.binary(max_size=20))
+        elif change == "drop":
+            del stream[at]
+        else:
+            stream[at : at + 2] = b"\xff" + data.draw(st.sampled_from([b"\x00", b"\x7f", b"\x90", b"\xff"]))
+        if not stream:
+            return
+    source = guarded(len(stream), np.uint8)
+    source[:] = np.frombuffer(bytes(stream), np.uint8)
+    out = guarded((1, *image.shape), image.dtype)
+    with patch.object(htj2k, "_take", guarded):
+        done = htj2k._decode_all(source, np.array([[0, len(stream)]]), bits, image.dtype.kind == "i", out)
+    if done:
+        assert np.array_equal(out[0], by_openjph(bytes(stream)))
+
+
+def test_kernels_agree_with_themselves_in_python() -> None:
+    """Where NumPy checks each index."""
+    image = smooth((9, 11), 8)
+    data = np.frombuffer(encoded(image, resolutions=3), np.uint8)
+    out = np.empty((1, *image.shape), np.uint8)
+    with patch.object(htj2k, "decode_frames", decode_frames.python), np.errstate(over="ignore"):
+        assert htj2k._decode_all(data, np.array([[0, len(data)]]), 8, False, out)
+    assert np.array_equal(out[0], image)
+
+
+# -------------------------------------------------------------------------------------------------------- whole loads
+
+
+def test_a_series_is_decoded_by_it(tmp_path: Path) -> None:
+    write_series(tmp_path, SeriesSpec(slices=5, rows=70, columns=90, bits_stored=12, transfer_syntax_uid=UID))
+    calls = []
+    decode = TOGETHER["fastdicom.htj2k"]
+    with patch.dict(TOGETHER, {"fastdicom.htj2k": lambda *args: calls.append(decode(*args)) or calls[-1]}):
+        volume = fastdicom.load_volume(tmp_path)
+    assert calls
+    assert all(calls)
+    assert np.array_equal(volume.array, fastdicom.load_volume(tmp_path, decoder="imagecodecs").array)
+    assert np.array_equal(volume.array, fastdicom.load_volume(tmp_path, decoder="pylibjpeg").array)
