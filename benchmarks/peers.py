@@ -476,8 +476,8 @@ def notes(report: dict[str, Any]) -> str:
         f"{report['slices']} slices of {report['size']} x {report['size']}, 16 bits, {about['cores']} cores "
         f"({about['processor']}), Python {about['python']}; median of {report['runs']} runs, second load of each "
         f"process. {versions}. Limit: bare multi-threaded reads of the same bytes into a new array, or the codec's own "
-        "time on one core divided by the cores, and the same codec alone on all cores at once; for RLE and lossless "
-        "JPEG, which are decoded here, pylibjpeg-rle and libjpeg-turbo are the library. "
+        "time on one core divided by the cores, and the same codec alone on all cores at once; for RLE, lossless JPEG "
+        "and HTJ2K, which are decoded here, pylibjpeg-rle, libjpeg-turbo and OpenJPH are the library. "
         "`benchmarks/limits.py` compares the least times of many rounds with the limit, which medians on a machine "
         "with neighbours do not show."
     )

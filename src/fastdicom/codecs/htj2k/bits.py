@@ -14,7 +14,17 @@ import numpy as np
 
 from fastdicom._numba import kernel
 
-__all__ = ["EVENT_FACTS", "PADDED", "begin_events", "load", "next_event", "unstuff_backward", "unstuff_forward"]
+__all__ = [
+    "EVENT_FACTS",
+    "PADDED",
+    "begin_events",
+    "give_back_zeros",
+    "load",
+    "next_event",
+    "skip_zeros",
+    "unstuff_backward",
+    "unstuff_forward",
+]
 
 PADDED = 64
 """Bytes that the memory for a stream must have beyond its own."""
@@ -194,6 +204,30 @@ def _next_run(source, events, row):
         events[row, _STATE] = max(state - 1, 0)
     events[row, _BITS], events[row, _COUNT] = np.int64(bits << np.uint64(exponent + 1)), count - exponent - 1
     return run
+
+
+@kernel()
+def skip_zeros(source, events, row, most):
+    """Pass over events of 0, at most so many; return how many they were."""
+    skipped = 0
+    while skipped < most:
+        run = events[row, _RUN]
+        zeros = (run >> 1) + 1 - (run & 1)  # a run without an event of 1 has one more
+        if zeros > most - skipped:
+            events[row, _RUN] = run - 2 * (most - skipped)
+            return most
+        skipped += zeros
+        if run & 1:
+            events[row, _RUN] = 1
+            return skipped
+        events[row, _RUN] = _next_run(source, events, row)
+    return skipped
+
+
+@kernel()
+def give_back_zeros(events, row, count):
+    """So many events of 0 that were passed over last are ahead again."""
+    events[row, _RUN] += 2 * count
 
 
 @kernel()

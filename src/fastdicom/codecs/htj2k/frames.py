@@ -98,14 +98,16 @@ def _decode_block(block, number, bands, sample_bits, streams, found, sizes, abov
 
 @kernel()
 def _clear_block(block, bands, lowest, coefficients):
-    step = bands[block[BLOCK_BAND], BAND_WIDTH]
-    at = bands[block[BLOCK_BAND], BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN]
-    for row in range(block[BLOCK_HEIGHT]):
-        for column in range(block[BLOCK_WIDTH]):
-            if block[BLOCK_BAND] == 0:
-                lowest[at + row * step + column] = 0
-            else:
-                coefficients[at + row * step + column] = 0
+    step, width = np.uint64(bands[block[BLOCK_BAND], BAND_WIDTH]), np.uint64(block[BLOCK_WIDTH])
+    at = np.uint64(bands[block[BLOCK_BAND], BAND_AT] + block[BLOCK_COLUMN]) + np.uint64(block[BLOCK_ROW]) * step
+    for _ in range(block[BLOCK_HEIGHT]):
+        if block[BLOCK_BAND] == 0:
+            for column in range(width):
+                lowest[at + column] = 0
+        else:
+            for column in range(width):
+                coefficients[at + column] = 0
+        at += step
 
 
 @kernel()

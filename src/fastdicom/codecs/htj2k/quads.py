@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdicom._numba import kernel
-from fastdicom.codecs.htj2k.bits import load, next_event
+from fastdicom.codecs.htj2k.bits import give_back_zeros, load, next_event, skip_zeros
 from fastdicom.codecs.htj2k.tables import CONTEXTS, ESCAPE, WINDOW, amounts_of
 
 __all__ = ["decode_quads", "row_length"]
@@ -39,6 +39,24 @@ def _contexts_from_above(found, row, above, quads, contexts):
         west = found[row, at - _1] >> _48 | found[row, at] >> _16
         east = found[row, at] >> _48 | found[row, at + _1] >> _16
         contexts[row, quad] = (west & _1) << _7 | (east & _1) << _9
+
+
+@kernel()
+def _skip_pairs(source, events, contexts, quads):
+    """Pairs at the start of a row that are insignificant in both blocks: nothing is read for them but events of 0."""
+    quad = np.uint64(0)
+    while quad < quads and contexts[0, quad] | contexts[1, quad] == _0:
+        quad += _1
+    if quad == _0:
+        return _0
+    first = skip_zeros(source, events, 0, np.int64(quad))
+    second = skip_zeros(source, events, 1, np.int64(quad))
+    least = min(first, second)
+    pairs = (quads + _1) >> _1 if least == np.int64(quads) else np.uint64(least >> 1)
+    used = min(np.int64(pairs << _1), np.int64(quads))
+    give_back_zeros(events, 0, first - used)
+    give_back_zeros(events, 1, second - used)
+    return pairs
 
 
 @kernel(inline=True)
@@ -89,7 +107,11 @@ def decode_quads(source, streams, quads, rows, tables, amounts, events, contexts
             _contexts_from_above(found, 0, place - stride, np.uint64(quads), contexts)
             _contexts_from_above(found, 1, place - stride, np.uint64(quads), contexts)
         two, other_two = _0, _0
-        for pair in range(pairs):
+        skipped = _skip_pairs(source, events, contexts, np.uint64(quads))
+        for quad in range(skipped << _1):
+            for block in range(2):
+                found[block, place + quad] = sizes[block, place + quad] = _0
+        for pair in range(skipped, pairs):
             quad = pair << _1
             keep = last if pair == pairs - _1 else _ALL
             first, second = contexts[0, quad], contexts[0, quad + _1]

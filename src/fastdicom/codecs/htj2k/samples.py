@@ -74,6 +74,14 @@ def decode_samples(streams, block, width, height, most, found, sizes, above, bou
     place, seen = _0, _0
     for number in range(np.uint64(rows)):
         begin = (number + _1) * stride + _1
+        some = _0
+        for quad in range(count):
+            some |= found[block, begin + quad]
+        if some & _EACH == _0:
+            for quad in range(count):
+                above[quad + _1] = words[quad] = _0
+            _write_rows(words, np.uint64(width), number << _1, np.uint64(height), out, np.uint64(at), np.uint64(step))
+            continue
         too_many = _0
         for quad in range(count):
             left, its, right = above[quad], above[quad + _1], above[quad + _2]
