@@ -73,6 +73,7 @@ _AT, _STOP, _BYTE, _LEFT, READER_FACTS = range(5)
 _MOST_LENGTH = 1 << 15
 """A longer side has several precincts."""
 _MOST_PLANES = 64
+_PRESENCE, _LAYERS = np.int64(0), np.int64(1)
 _MOST_LENGTH_BITS = 24
 _SOC, _CAP, _SIZ, _COD, _TLM, _PLM, _PLT = 0xFF4F, 0xFF50, 0xFF51, 0xFF52, 0xFF55, 0xFF57, 0xFF58
 _QCD, _COM, _SOT, _SOD, _EOC = 0xFF5C, 0xFF64, 0xFF90, 0xFF93, 0xFFD9
@@ -249,7 +250,7 @@ def _read_block(source, reader, tree, trees, width, height, block):
     """What the packet header says of one block; False for what is not for this decoder."""
     column, row = block[BLOCK_COLUMN], block[BLOCK_ROW]
     block[BLOCK_NBYTES] = 0
-    absent = _tag(source, reader, tree, 0, width, height, column, row, 1)
+    absent = _tag(source, reader, tree, _PRESENCE, width, height, column, row, _LAYERS)
     if absent != 0:
         return absent > 0
     planes = np.int64(1)
@@ -305,7 +306,7 @@ def find_blocks(source, stop, facts, bands, blocks, tree, reader):
     blocks : (n, BLOCK_FACTS), as many as `blocks_of_band` says
     tree : (nodes, 2), four nodes for each block of the largest band, and 64
     """
-    number, at, end, part = 0, facts[BODY], facts[BODY], 0
+    number, at, end, part = np.int64(0), facts[BODY], facts[BODY], np.int64(0)
     trees = len(tree) >> 1
     for resolution in range(facts[LEVELS] + 1):
         if at == end:

@@ -23,6 +23,8 @@ _9, _16, _48, _ALL = np.uint64(9), np.uint64(16), np.uint64(48), ~np.uint64(0)
 _FOUR_BITS, _EIGHT_BITS = np.uint64(15), np.uint64(255)
 _CODE, _CONTEXT, _ESCAPE = np.uint64((1 << WINDOW) - 1), np.uint64((CONTEXTS - 1) << WINDOW), np.uint64(ESCAPE)
 _OTHER_ROWS = np.uint64(CONTEXTS << WINDOW)
+# With the type of a variable, or Numba compiles a helper anew for each number that it is called with.
+_FIRST, _SECOND, _FIRST_CODES, _SECOND_CODES = (np.int64(number) for number in range(4))
 
 
 @kernel()
@@ -49,13 +51,13 @@ def _skip_pairs(source, events, contexts, quads):
         quad += _1
     if quad == _0:
         return _0
-    first = skip_zeros(source, events, 0, np.int64(quad))
-    second = skip_zeros(source, events, 1, np.int64(quad))
+    first = skip_zeros(source, events, _FIRST, np.int64(quad))
+    second = skip_zeros(source, events, _SECOND, np.int64(quad))
     least = min(first, second)
     pairs = (quads + _1) >> _1 if least == np.int64(quads) else np.uint64(least >> 1)
     used = min(np.int64(pairs << _1), np.int64(quads))
-    give_back_zeros(events, 0, first - used)
-    give_back_zeros(events, 1, second - used)
+    give_back_zeros(events, _FIRST, first - used)
+    give_back_zeros(events, _SECOND, second - used)
     return pairs
 
 
@@ -104,8 +106,8 @@ def decode_quads(source, streams, quads, rows, tables, amounts, events, contexts
         place = (number + _1) * stride + _1
         table = _OTHER_ROWS if number else _0
         if number:
-            _contexts_from_above(found, 0, place - stride, np.uint64(quads), contexts)
-            _contexts_from_above(found, 1, place - stride, np.uint64(quads), contexts)
+            _contexts_from_above(found, _FIRST, place - stride, np.uint64(quads), contexts)
+            _contexts_from_above(found, _SECOND, place - stride, np.uint64(quads), contexts)
         two, other_two = _0, _0
         skipped = _skip_pairs(source, events, contexts, np.uint64(quads))
         for quad in range(skipped << _1):
@@ -116,11 +118,23 @@ def decode_quads(source, streams, quads, rows, tables, amounts, events, contexts
             keep = last if pair == pairs - _1 else _ALL
             first, second = contexts[0, quad], contexts[0, quad + _1]
             at, one, two, of_one, of_two = _decode_pair(
-                source, streams, 2, at, two, first, second, keep, tables, table, amounts, events, 0
+                source, streams, _FIRST_CODES, at, two, first, second, keep, tables, table, amounts, events, _FIRST
             )
             first, second = contexts[1, quad], contexts[1, quad + _1]
             other_at, other_one, other_two, of_other_one, of_other_two = _decode_pair(
-                source, streams, 3, other_at, other_two, first, second, keep, tables, table, amounts, events, 1
+                source,
+                streams,
+                _SECOND_CODES,
+                other_at,
+                other_two,
+                first,
+                second,
+                keep,
+                tables,
+                table,
+                amounts,
+                events,
+                _SECOND,
             )
             found[0, place + quad], found[0, place + quad + _1] = one, two
             sizes[0, place + quad], sizes[0, place + quad + _1] = of_one, of_two

@@ -27,6 +27,8 @@ MODES = 4
 ESCAPE = 1 << 15
 """Marks an entry of the table of amounts whose code goes on behind its 8 bits."""
 
+_NO = np.bool_(False)
+
 # For each context: four digits a code: e^k, e^1, significance (bit 0 is the sample at the top left, bit 1 the one below
 # it), then 8 where an amount follows (u_off), added to the bits of the code.
 _FIRST_ROW = (
@@ -161,6 +163,6 @@ def fill_amounts(table):
     """[256 * mode + the next 8 bits]: bits of the code, 16 * the first amount, 256 * the second; or ESCAPE."""
     for mode in range(MODES):
         for bits in range(256):
-            used, first, second = amounts_of(np.uint64(bits), mode, False, False)
+            used, first, second = amounts_of(np.uint64(bits), mode, _NO, _NO)
             entry = used | first << np.uint64(4) | second << np.uint64(8)
             table[256 * mode + bits] = ESCAPE if used > np.uint64(8) else np.int64(entry)

@@ -17,7 +17,7 @@ __all__ = ["ROWS", "join_bands"]
 
 ROWS = 5
 """Rows of memory that `join_bands` needs: one low row, two high ones, two even ones."""
-_LOW, _HIGH, _EVEN = 0, 1, 3
+_LOW, _HIGH, _EVEN = np.int64(0), np.int64(1), np.int64(3)
 _0, _1 = np.uint64(0), np.uint64(1)
 _ONE, _TWO, _SIGN = np.int32(1), np.int32(2), np.int32(31)
 
@@ -33,8 +33,8 @@ def _join_columns(low, low_at, low_count, high, high_at, high_count, rows, row, 
     first = np.int32(high[high_at])
     even[_0] = np.int32(low[low_at]) - ((first + first + _TWO) >> _TWO)
     for k in range(_1, high_count):
-        both = np.int32(high[high_at + k - _1]) + np.int32(high[high_at + k])
-        even[k] = np.int32(low[low_at + k]) - ((both + _TWO) >> _TWO)
+        both = np.int32(np.int32(high[high_at + k - _1]) + np.int32(high[high_at + k]) + _TWO)
+        even[k] = np.int32(low[low_at + k]) - (both >> _TWO)
     if low_count > high_count:
         last = np.int32(high[high_at + high_count - _1])
         even[high_count] = np.int32(low[low_at + high_count]) - ((last + last + _TWO) >> _TWO)
@@ -42,8 +42,9 @@ def _join_columns(low, low_at, low_count, high, high_at, high_count, rows, row, 
         even[high_count] = even[high_count - _1]
     for k in range(high_count):
         value = np.int32(even[k])
+        both = np.int32(value + np.int32(even[k + _1]))
         rows[row, k << _1] = value
-        rows[row, (k << _1) + _1] = np.int32(high[high_at + k]) + ((value + np.int32(even[k + _1])) >> _ONE)
+        rows[row, (k << _1) + _1] = np.int32(high[high_at + k]) + (both >> _ONE)
     if low_count > high_count:
         rows[row, high_count << _1] = even[high_count]
 
@@ -51,9 +52,9 @@ def _join_columns(low, low_at, low_count, high, high_at, high_count, rows, row, 
 @kernel(inline=True)
 def _put(out, at, value, added, checked, signs, seen):
     """A sample to its place; return `seen` with its bits."""
-    out[at] = value + added
-    noted = value + checked
-    return seen | (noted ^ (noted >> _SIGN & signs))
+    out[at] = np.int32(value + added)
+    noted = np.int32(value + checked)
+    return np.int32(seen | (noted ^ (noted >> _SIGN & signs)))
 
 
 @kernel()
@@ -86,8 +87,8 @@ def join_bands(low, low_at, bands, places, height, width, rows, even, out, out_a
         even_now, even_before = _EVEN + now, _EVEN + before
         if high_rows > 0:
             for x in range(count):
-                both = np.int32(rows[above, x]) + np.int32(rows[below, x])
-                rows[even_now, x] = np.int32(rows[_LOW, x]) - ((both + _TWO) >> _TWO)
+                both = np.int32(np.int32(rows[above, x]) + np.int32(rows[below, x]) + _TWO)
+                rows[even_now, x] = np.int32(rows[_LOW, x]) - (both >> _TWO)
         else:
             for x in range(count):
                 rows[even_now, x] = rows[_LOW, x]
@@ -96,12 +97,13 @@ def join_bands(low, low_at, bands, places, height, width, rows, even, out, out_a
         if k > 0:
             to -= count
             for x in range(count):
-                both = np.int32(rows[even_before, x]) + np.int32(rows[even_now, x])
-                seen = _put(out, to + x, np.int32(rows[above, x]) + (both >> _ONE), added, checked, signs, seen)
+                both = np.int32(np.int32(rows[even_before, x]) + np.int32(rows[even_now, x]))
+                value = np.int32(np.int32(rows[above, x]) + (both >> _ONE))
+                seen = _put(out, to + x, value, added, checked, signs, seen)
     if high_rows == low_rows:
         last = (low_rows - 1) & 1
         to = np.uint64(out_at + (height - 1) * width)
         for x in range(count):
-            value = np.int32(rows[_HIGH + last, x]) + np.int32(rows[_EVEN + last, x])
+            value = np.int32(np.int32(rows[_HIGH + last, x]) + np.int32(rows[_EVEN + last, x]))
             seen = _put(out, to + x, value, added, checked, signs, seen)
     return np.int64(seen)
