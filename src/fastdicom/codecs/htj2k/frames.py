@@ -204,9 +204,10 @@ def _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, out_a
             break
         height = bands[first, BAND_HEIGHT] + bands[first + 1, BAND_HEIGHT]
         width = bands[first, BAND_WIDTH] + bands[first + 1, BAND_WIDTH]
-        largest = join_bands(
+        seen = join_bands(
             low, at, coefficients, places, height, width, rows, even, low, to, np.int64(0), np.int64(0), np.int64(-1)
         )
+        largest = seen + 1  # of a negative number its opposite, less 1, was seen
         at, to = to, at
     none = np.int64(0)
     added = middle if facts[IS_SIGNED] else middle + (np.int64(1) << (facts[PRECISION] - 1))
