@@ -17,19 +17,6 @@ def _bytes(*lines: str) -> bytes:
 
 
 OURS = {
-    # -block_size {4,4}
-    "blocks of 4 x 4": _bytes(
-        "|4;u>04YEK0000T0000M00000000000000T0000M0000000000009R90sl|{2mk^A000F4QUDA90ssL31poj*0smY86ChAnSYTLK",
-        "U|3jSSXfw4P+0$D02TlNPjF>!N>E53R%LP^FfKVRFfRX)015yA0007_00IA#z!HFw0S9ydzzJXkumLFE0S9yd<^YFu0N?=!bO68#",
-        "hyg4BOp6bb@Bl)T0EGTBGXM(0075hXzzWy_SpXH_tB1@*Cm`)tt_YEq0JlN|(?dZ|<`Kk~091jjasdQEUqcVLA~@Fo;0CW*n^}Mv",
-        "wYfDI0jt+#)PNjuu`~ToSv9e?0OQ1JGvz>wFl%|Y00Ycv>2v^w41!T0_5ct7zLo$90^H%%01)yKjxziJAcqf#HvswoqW}P(X#fN^",
-        "H2^j#9i#kT3(z`t0GSL%62wM8f(P_#`#1nVXwh^43fyo206_LO0PqJ>sr7la8l6V7)M`C;tAIMqU#!*Zb(-Cw>a||KUBC{jSL$=>",
-        "wR){*s?_?uKt99%K}m2rb^s~D^IrY<dA0yf0RoQvL`vB1Rsj0`4()URIwbsSy1x|wiG2J4Ud?y50Kq%*D=(>K03d{MVd3}n41@!f",
-        "01OI3oASMO0Dk-dC3Aar00|3p#62kQ$Uf!)M0Nljk0Al@0C0mf0LaT(A?mpWB)`da08q>|E`$x)I68I!GF0|P1|0^9e(AOVt_18Z",
-        "{0IJ@dbR*D**gA)M*IM8Bj+{%84il)T<8Iv&n=b!|04!)*U0_@hQ8O90BIe9t)jI1j)@f2fF|&F0MVtBy#}9uwzdGMOI&dZ-~2gt",
-        "017y9($c6_DE<Lw08y3zbA~F*2=PDx7nostH~@SA0QO0TrA~GLT#hpQKp~gVF?Rr9<AF(9^}p5tkVyPbq_hASN^pQ&v1a>r00(63",
-        "vGPF}*}Rqj4ucB(P`%M|b^ycS|057s;0T-`RRG}u{y|3lq%(H_Dlz^_)udlm00i)dnCM9u#36P7egeV-d?M8V|Je",
-    ),
     # -block_size {8,16} -prog_order LRCP
     "blocks of 8 x 16": _bytes(
         "|4;u>04YEK0000T0000M00000000000000T0000M0000000000009R90sl|{2mk^A000F4QUDA9000311pxv;0smY86ChAnSYTLK",
@@ -91,6 +78,19 @@ OURS = {
 }
 """For our decoder."""
 OTHERS = {
+    # -block_size {4,4}
+    "blocks of 4 x 4": _bytes(
+        "|4;u>04YEK0000T0000M00000000000000T0000M0000000000009R90sl|{2mk^A000F4QUDA90ssL31poj*0smY86ChAnSYTLK",
+        "U|3jSSXfw4P+0$D02TlNPjF>!N>E53R%LP^FfKVRFfRX)015yA0007_00IA#z!HFw0S9ydzzJXkumLFE0S9yd<^YFu0N?=!bO68#",
+        "hyg4BOp6bb@Bl)T0EGTBGXM(0075hXzzWy_SpXH_tB1@*Cm`)tt_YEq0JlN|(?dZ|<`Kk~091jjasdQEUqcVLA~@Fo;0CW*n^}Mv",
+        "wYfDI0jt+#)PNjuu`~ToSv9e?0OQ1JGvz>wFl%|Y00Ycv>2v^w41!T0_5ct7zLo$90^H%%01)yKjxziJAcqf#HvswoqW}P(X#fN^",
+        "H2^j#9i#kT3(z`t0GSL%62wM8f(P_#`#1nVXwh^43fyo206_LO0PqJ>sr7la8l6V7)M`C;tAIMqU#!*Zb(-Cw>a||KUBC{jSL$=>",
+        "wR){*s?_?uKt99%K}m2rb^s~D^IrY<dA0yf0RoQvL`vB1Rsj0`4()URIwbsSy1x|wiG2J4Ud?y50Kq%*D=(>K03d{MVd3}n41@!f",
+        "01OI3oASMO0Dk-dC3Aar00|3p#62kQ$Uf!)M0Nljk0Al@0C0mf0LaT(A?mpWB)`da08q>|E`$x)I68I!GF0|P1|0^9e(AOVt_18Z",
+        "{0IJ@dbR*D**gA)M*IM8Bj+{%84il)T<8Iv&n=b!|04!)*U0_@hQ8O90BIe9t)jI1j)@f2fF|&F0MVtBy#}9uwzdGMOI&dZ-~2gt",
+        "017y9($c6_DE<Lw08y3zbA~F*2=PDx7nostH~@SA0QO0TrA~GLT#hpQKp~gVF?Rr9<AF(9^}p5tkVyPbq_hASN^pQ&v1a>r00(63",
+        "vGPF}*}Rqj4ucB(P`%M|b^ycS|057s;0T-`RRG}u{y|3lq%(H_Dlz^_)udlm00i)dnCM9u#36P7egeV-d?M8V|Je",
+    ),
     # -precincts {16,16} -num_decomps 2
     "precincts of 16 x 16": _bytes(
         "|4;u>04YEK0000T0000M00000000000000T0000M0000000000009R90sl|{2mk^A000C3QUDJD0ssL30t5s=0YpSZ|6BkHAW&FX",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from numpy.typing import NDArray
 
 import fastdicom
 from codec_samples import format_of, smooth
+from fastdicom import codecs
 from fastdicom.codecs import decode_frame, decode_together, htj2k
 from fastdicom.codecs.dropped import raising_dropped
 from fastdicom.codecs.htj2k import tables
-from fastdicom.codecs.htj2k.frames import decode_frames
+from fastdicom.codecs.htj2k.frames import _fits, decode_frames
+from fastdicom.codecs.htj2k.packets import BAND_FACTS, BAND_LARGEST
+from fastdicom.codecs.htj2k.wavelet import LINES, join_bands
 from fastdicom.codecs.together import TOGETHER
 from fastdicom.errors import DecodeError
 from fastdicom.testing import SeriesSpec, write_series
@@ -27,7 +31,7 @@ from guard_pages import guarded
 from htj2k_streams import IMAGE, OTHERS, OURS
 
 UID = "1.2.840.10008.1.2.4.201"
-SIZ, COD, QCD, SOT, EOC = b"\xff\x51", b"\xff\x52", b"\xff\x5c", b"\xff\x90", b"\xff\xd9"
+SIZ, CAP, COD, QCD, SOT, EOC = b"\xff\x51", b"\xff\x50", b"\xff\x52", b"\xff\x5c", b"\xff\x90", b"\xff\xd9"
 
 
 def encoded(image: NDArray[Any], **options: Any) -> bytes:
@@ -57,7 +61,8 @@ def by_openjph(data: bytes) -> NDArray[Any]:
 
 @st.composite
 def images(draw: st.DrawFn) -> tuple[NDArray[Any], int]:
-    """(image, bits): smooth, noisy, flat, of few values far apart, and mostly empty; with and without a sign."""
+    """(image, bits): smooth, noisy, flat, of few values far apart, and mostly empty; with and without a sign, in words
+    that fit or are wider."""
     bits = draw(st.integers(1, 16))
     rows, columns = draw(st.integers(1, 150)), draw(st.integers(1, 150))
     top = (1 << bits) - 1
@@ -79,7 +84,8 @@ def images(draw: st.DrawFn) -> tuple[NDArray[Any], int]:
         image = 1 << np.minimum(rng.geometric(0.5, (rows, columns)), bits)
     signed = draw(st.booleans())
     values = np.clip(image, 0, top) - (1 << (bits - 1) if signed else 0)
-    return values.astype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}"), bits
+    itemsize = 2 if bits > 8 or draw(st.booleans()) else 1
+    return values.astype(f"{'i' if signed else 'u'}{itemsize}"), bits
 
 
 # ------------------------------------------------------------------------------------------------------ equal pixels
@@ -95,7 +101,7 @@ def test_any_image_is_what_others_make_of_it(
     data = with_precision(image, bits, **options) if declared else encoded(image, **options)
     assert np.array_equal(by_openjph(data), image)
     found = ours(data, image, bits)
-    if bits <= 10:
+    if bits <= 10:  # in words of any width
         assert found is not None, "this is for our decoder"
     if found is not None:
         assert np.array_equal(found, image)
@@ -129,6 +135,110 @@ def test_what_16_bits_do_not_hold_is_not_for_it() -> None:
     ):
         assert ours(encoded(image), image, 16) is None
         assert np.array_equal(decode_frame("fastdicom.htj2k", encoded(image), format_of(201, image, 16)), image)
+
+
+def discs() -> Iterator[NDArray[Any]]:
+    """Bright on nothing: in unsigned words of 16 bits the lowest band goes below -32768."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:64, :64]
+    yield np.where(np.hypot(y - 32, x - 32) < 20, 1000, 0).astype(np.uint16)
+    for _ in range(40):
+        row, column, radius = [*rng.integers(0, 64, 2).tolist(), int(rng.integers(2, 30))]
+        shape = (int(rng.integers(1, 65)), int(rng.integers(1, 65)))
+        disc = np.hypot(y - row, x - column) < radius
+        yield np.where(disc, rng.integers(500, 4096), 0).astype(np.uint16)[: shape[0], : shape[1]]
+
+
+def test_amounts_of_any_size() -> None:
+    for image in discs():
+        found = ours(encoded(image), image, 16)
+        assert found is not None
+        assert np.array_equal(found, image)
+
+
+def test_the_table_of_amounts_holds_all_that_its_codes_say() -> None:
+    table = np.zeros(256 * tables.MODES, np.uint16)
+    tables.fill_amounts.python(table)
+    escapes = 0
+    for place, entry in enumerate(table.tolist()):
+        mode, bits = divmod(place, 256)
+        used, first, second = map(int, tables.amounts_of.python(np.uint64(bits), mode, False, False))
+        if entry & 15 == tables.ESCAPE:
+            assert used > 8
+            escapes += 1
+        else:
+            assert (entry & 15, entry >> 4 & 63, entry >> 10) == (used, first, second)
+    assert escapes == 32 + 16 + 8 + 4  # two amounts, of which the first, or only the second, has five bits more
+
+
+def test_many_small_images() -> None:
+    """Their streams of events and codes share a byte more often than not."""
+    rng = np.random.default_rng(11)
+    for _ in range(2500):
+        shape = tuple(rng.integers(1, 22, 2).tolist())
+        high = 1 << int(rng.integers(0, 11))
+        image = (rng.integers(0, high, shape) * (rng.random(shape) < rng.choice([0.05, 0.3, 1]))).astype(np.uint16)
+        data = encoded(image, resolutions=int(rng.integers(2, 5)))
+        found = ours(data, image, 16)
+        assert found is not None
+        assert np.array_equal(found, image)
+
+
+def test_a_sample_of_too_many_bits_is_for_others() -> None:
+    """Four of 15 bits, and a byte begun, are more than the 64 that are loaded at once."""
+    image = np.zeros((64, 64), np.uint16)
+    image[33, 33] = 8300  # where row and column are odd, a coefficient is as large
+    assert ours(encoded(image), image, 16) is None
+    image[33, 33] = 8100
+    assert np.array_equal(_or_nothing(ours(encoded(image), image, 16)), image)
+
+
+def joined(low: NDArray[Any], hl: NDArray[Any], lh: NDArray[Any], hh: NDArray[Any]) -> NDArray[np.int64]:
+    """2D_SR of ISO 15444-1 annex F, in numbers that hold everything."""
+
+    def along(axis: int, low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+        low, high = (np.moveaxis(part.astype(np.int64), axis, 0) for part in (low, high))
+        out = np.empty((len(low) + len(high), *low.shape[1:]), np.int64)
+        beyond = np.concatenate([high[:1], high, high[-1:]])
+        out[::2] = low - ((beyond[: len(low)] + beyond[1 : len(low) + 1] + 2) >> 2)
+        even = np.concatenate([out[::2], out[::2][-1:]])
+        out[1::2] = high + ((even[: len(high)] + even[1 : len(high) + 1]) >> 1)
+        return np.moveaxis(out, 0, axis)
+
+    return along(0, along(1, low, hl), along(1, lh, hh))
+
+
+def test_what_16_bits_hold_is_known_beforehand() -> None:
+    """Bands of the largest numbers for which the bound is kept, with the signs that add up."""
+    rng = np.random.default_rng(5)
+    bands = np.zeros((4, BAND_FACTS), np.int64)
+    largest = 0
+    for _ in range(60):
+        limits = rng.integers(0, 32_000, 4) * rng.choice([0, 1, 1], 4)
+        bands[1:, BAND_LARGEST] = limits[1:]
+        while not _fits.python(bands, 0, limits[0]):
+            limits = limits * 99 // 100
+            bands[1:, BAND_LARGEST] = limits[1:]
+        height, width = rng.integers(2, 9, 2).tolist()
+        y, x = np.mgrid[:height, :width]
+        for pattern in (rng.choice([-1, 1], (height, width)), 1 - 2 * ((x ^ y) & 1), 1 - 2 * (x & 1), 1 - 2 * (y & 1)):
+            parts = [
+                (sign * limit * pattern[a::2, b::2]).astype(np.int16)
+                for limit, sign, (a, b) in zip(
+                    limits, rng.choice([-1, 1], 4), [(0, 0), (0, 1), (1, 0), (1, 1)], strict=True
+                )
+            ]
+            flat = np.concatenate([part.reshape(-1) for part in parts[1:]])
+            starts = tuple(np.cumsum([0, *(part.size for part in parts[1:3])]).tolist())
+            memory = np.zeros((LINES, width), np.int16), np.zeros(width + 1, np.int16)
+            out = np.zeros(height * width, np.int16)
+            low = parts[0].reshape(-1)
+            seen = join_bands.python(low, 0, flat, starts, height, width, *memory, out, 0, 0, 0, -1)
+            expected = joined(*parts)
+            assert np.array_equal(out.reshape(height, width), expected)
+            assert np.abs(expected).max() <= seen + 1
+            largest = max(largest, int(np.abs(expected).max()))
+    assert largest > 25_000
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -171,6 +281,7 @@ def test_every_code_of_the_tables_is_right() -> None:
                 steps = 1 << np.minimum(rng.geometric(0.5, shape), high)
                 image = np.where(rng.random(shape) < part, steps + rng.integers(0, high, shape), 0).astype(np.uint16)
                 corpus.append((with_precision(image, 10, resolutions=2), image))
+    assert all(np.array_equal(_or_nothing(ours(data, image, 10)), image) for data, image in corpus)
     right = tables.quad_tables()
     missed = []
     for table, rows in enumerate((tables._FIRST_ROW, tables._OTHER_ROWS)):
@@ -206,12 +317,18 @@ def test_frames_together_are_those_one_by_one(bits: int, signed: bool) -> None:
     spans = np.stack([starts, starts + [len(stream) for stream in streams]], axis=1)
     fmt = format_of(201, image, bits)
     out = np.empty((3, *image.shape), fmt.stored_dtype)
-    assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out)
+    assert htj2k.decode_spans(buffer, spans, fmt, out) == 3
+    assert np.array_equal(out, frames)
+    out[...] = 0
+    assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out) is False
     assert np.array_equal(out, frames)
     for frame, stream in zip(frames, streams, strict=True):
         assert np.array_equal(decode_frame("fastdicom.htj2k", stream, fmt), frame)
-        inside = np.zeros((70, 90), image.dtype)[:, ::2]
-        assert np.array_equal(decode_frame("fastdicom.htj2k", stream, fmt, inside), frame)
+        strided = np.zeros((70, 90), image.dtype)[:, ::2]
+        unaligned = np.zeros(image.nbytes + 1, np.uint8)[1:].view(image.dtype).reshape(image.shape)
+        for inside in (strided, unaligned):
+            assert np.array_equal(decode_frame("fastdicom.htj2k", stream, fmt, inside), frame)
+            assert np.array_equal(inside, frame)
 
 
 def test_values_beyond_bits_stored_are_not_for_it() -> None:
@@ -222,20 +339,63 @@ def test_values_beyond_bits_stored_are_not_for_it() -> None:
     signed = smooth((40, 30), 10, signed=True)
     assert np.array_equal(_or_nothing(ours(with_precision(signed, 12), signed, 10)), signed)
     assert ours(with_precision(signed, 12), signed, 9) is None
+    below = np.full((40, 30), -3000, np.int16)
+    below[::3] = 2000
+    stream = changed(encoded(below), SIZ, 40, 11)  # 12 bits without a sign: -952 and 4048
+    assert ours(stream, below.view(np.uint16), 12) is None
     fmt = replace(format_of(201, high, 12), bits_stored=10, high_bit=9)
     with pytest.raises(DecodeError, match="do not fit Bits Stored 10"):
         decode_frame("fastdicom.htj2k", with_precision(high, 12), fmt)
 
 
-def test_streams_that_differ_are_not_decoded_together() -> None:
+def together(streams: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    ends = np.cumsum([len(stream) for stream in streams])
+    return np.frombuffer(b"".join(streams), np.uint8), np.stack([ends - [len(s) for s in streams], ends], axis=1)
+
+
+def test_streams_that_differ_are_left_to_others() -> None:
     image = smooth((40, 50), 8)
     fmt = format_of(201, image, 8)
-    for other in (encoded(image, resolutions=3), with_precision(image >> 1, 7), encoded(smooth((50, 40), 8))):
-        streams = [encoded(image), other]
-        ends = np.cumsum([len(stream) for stream in streams])
-        spans = np.stack([ends - [len(stream) for stream in streams], ends], axis=1)
-        out = np.empty((2, *image.shape), np.uint8)
-        assert not decode_together("fastdicom.htj2k", np.frombuffer(b"".join(streams), np.uint8), spans, fmt, out)
+    for other, known in ((encoded(image, resolutions=3), True), (encoded(smooth((50, 40), 8)), False)):
+        out = np.zeros((3, *image.shape), np.uint8)
+        buffer, spans = together([encoded(image), other, encoded(image)])
+        assert htj2k.decode_spans(buffer, spans, fmt, out) == 1
+        assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out) is (False if known else None)
+        if known:
+            assert np.array_equal(out, [image] * 3)
+
+
+def test_only_what_is_for_others_is_decoded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more and more is, less and less is tried."""
+    image, other = smooth((40, 50), 12), smooth((40, 50), 12)
+    other[10, 10] = 4095
+    fmt = format_of(201, image, 12)
+    for_us, for_others = with_precision(image, 12), with_precision(other, 12, tile=(16, 16))
+    calls: list[tuple[str, int]] = []
+    ours, theirs = TOGETHER["fastdicom.htj2k"], codecs.together.decode_frames
+
+    def by_us(*args: Any) -> int:
+        calls.append(("ours", ours(*args)))
+        return calls[-1][1]
+
+    def by_others(name: str, streams: list[Any], *args: Any, **options: Any) -> bool:
+        calls.append(("others", len(streams)))
+        return theirs(name, streams, *args, **options)
+
+    monkeypatch.setitem(TOGETHER, "fastdicom.htj2k", by_us)
+    monkeypatch.setattr(codecs.together, "decode_frames", by_others)
+    out = np.empty((20, *image.shape), np.uint16)
+    for kinds, expected in (
+        ("uuuuuuo", [("ours", 6), ("others", 1)]),
+        ("uouuuuu", [("ours", 1), ("others", 1), ("ours", 5)]),
+        ("o" * 20, [call for count in (1, 2, 4, 8, 5) for call in (("ours", 0), ("others", count))]),
+    ):
+        calls.clear()
+        frames = [image if kind == "u" else other for kind in kinds]
+        buffer, spans = together([for_us if kind == "u" else for_others for kind in kinds])
+        assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out[: len(kinds)]) is False
+        assert np.array_equal(out[: len(kinds)], frames)
+        assert calls == expected
 
 
 def test_spans_outside_of_the_buffer_are_refused() -> None:
@@ -268,14 +428,14 @@ def changed(data: bytes, marker: bytes, offset: int, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("marker", "offset", "value"),
     [
-        (SIZ, 3, 42),  # its length
+        (SIZ, 3, 42), (SIZ, 4, 0), (CAP, 3, 10), (CAP, 4, 1), (CAP, 5, 3),  # length of SIZ, Rsiz; CAP
         (SIZ, 8, 1), (SIZ, 9, 1), (SIZ, 12, 1), (SIZ, 13, 1),  # columns, rows
         (SIZ, 17, 1), (SIZ, 21, 1), (SIZ, 33, 1), (SIZ, 37, 1),  # where the image and the tiles begin
         (SIZ, 25, 1), (SIZ, 29, 1),  # smaller tiles
         (SIZ, 39, 2), (SIZ, 41, 2), (SIZ, 42, 2),  # components, and their steps
         (COD, 4, 2), (COD, 4, 4), (COD, 5, 5), (COD, 7, 2), (COD, 8, 1),  # marks, order, layers, colour transform
         (COD, 9, 0), (COD, 9, 33), (COD, 9, 4), (COD, 9, 6),  # levels
-        (COD, 10, 9), (COD, 11, 9), (COD, 10, 200),  # size of blocks
+        (COD, 10, 9), (COD, 11, 9), (COD, 10, 200), (COD, 10, 5), (COD, 10, 0),  # size of blocks
         (COD, 12, 0), (COD, 12, 0x48), (COD, 13, 0),  # style, wavelet
         (QCD, 4, 0x21), (QCD, 4, 0x42), (QCD, 5, 0x50), (QCD, 3, 3),  # quantization, guard bits, planes, length
         (SOT, 3, 11), (SOT, 5, 1), (SOT, 10, 1), (SOT, 9, 255),  # length, tile, tile-part, its length
@@ -289,14 +449,13 @@ def test_headers_that_say_something_else_are_refused(marker: bytes, offset: int,
 def test_a_main_header_needs_all_its_segments() -> None:
     image = smooth((90, 70), 8)
     data = encoded(image)
-    for marker in (SIZ, b"\xff\x50", COD, QCD):
+    for marker in (SIZ, CAP, COD, QCD):
         at = data.index(marker)
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         without = data[:at] + data[at + 2 + length :]
         assert ours(without, image, 8) is None, marker
-        if marker != b"\xff\x50":
-            twice = data[:at] + data[at : at + 2 + length] + data[at:]
-            assert ours(twice, image, 8) is None, marker
+        twice = data[:at] + data[at : at + 2 + length] + data[at:]
+        assert ours(twice, image, 8) is None, marker
     at = data.index(QCD)
     assert ours(data[:at] + b"\xff\x53\x00\x05\x00\x00\x00" + data[at:], image, 8) is None  # COC
     assert ours(data[:at] + b"\xff\x64\x00\x06\x00\x01ab" + data[at:], image, 8) is not None  # COM
@@ -344,6 +503,32 @@ def test_what_it_accepts_of_damaged_streams_is_what_openjph_makes_of_them(
         done = htj2k._decode_all(source, np.array([[0, len(stream)]]), bits, image.dtype.kind == "i", out)
     if done:
         assert np.array_equal(out[0], by_openjph(bytes(stream)))
+
+
+@pytest.mark.fuzz
+def test_damage_within_the_blocks() -> None:
+    """As above, without the headers, of which hypothesis changes most."""
+    rng = np.random.default_rng(13)
+    accepted = 0
+    for number in range(4000):
+        if number % 50 == 0:
+            shape = tuple(rng.integers(8, 100, 2).tolist())
+            image = (rng.integers(0, 1 << int(rng.integers(1, 11)), shape) * (rng.random(shape) < 0.5)).astype(
+                np.uint16
+            )
+            data = with_precision(image, 12)
+            body = data.index(b"\xff\x93") + 2
+        stream = bytearray(data)
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(body, len(stream) - 2))
+            stream[at] = (0xFF, 0x8F, 0x7F, 0, stream[at] ^ 1 << int(rng.integers(0, 8)))[
+                min(4, int(rng.integers(0, 12)))
+            ]
+        found = ours(bytes(stream), image, 12)
+        if found is not None:
+            accepted += 1
+            assert np.array_equal(found, by_openjph(bytes(stream)))
+    assert accepted > 80
 
 
 def test_kernels_agree_with_themselves_in_python() -> None:

@@ -112,7 +112,7 @@ def test_frames_together_are_those_one_by_one(
     spans = np.stack([starts, starts + [len(stream) for stream in streams]], axis=1)
     fmt = format_of(image, precision, signed=signed)
     out = np.empty((count, *image.shape), fmt.stored_dtype)
-    assert decode_together("fastdicom.jpeg", buffer, spans, fmt, out)
+    assert decode_together("fastdicom.jpeg", buffer, spans, fmt, out) is False
     for frame, stream, found in zip(frames, streams, out, strict=True):
         one = decode_frame("fastdicom.jpeg", stream, fmt)
         assert np.array_equal(one, decode_frame("imagecodecs.jpeg8", stream, fmt))
@@ -331,7 +331,7 @@ def test_the_table_of_one_frame_is_not_that_of_the_next() -> None:
     buffer = np.frombuffer(whole + without, np.uint8)
     out = np.empty((2, *image.shape), np.uint16)
     spans = np.array([[0, len(whole)], [len(whole), len(buffer)]])
-    assert not lossless_jpeg._decode_all(buffer, spans, 12, out)
+    assert lossless_jpeg._decode_all(buffer, spans, 12, out) == 1
     assert lossless_jpeg._decode_all(buffer, spans[[0, 0]], 12, out)
     assert np.array_equal(out, [image, image])
 
@@ -409,7 +409,7 @@ def test_whole_series_are_made_together(
     answers = []
     together = TOGETHER["fastdicom.jpeg"]
 
-    def counted(*arguments: Any) -> bool:
+    def counted(*arguments: Any) -> int:
         answers.append(together(*arguments))
         return answers[-1]
 
@@ -420,7 +420,7 @@ def test_whole_series_are_made_together(
     assert np.array_equal(found, expected)
     if values == "stored":
         assert np.array_equal(found, series.stored)
-    assert set(answers) == {not (signed and precision == 16)}
+    assert {answer > 0 for answer in answers} == {not (signed and precision == 16)}
 
 
 def test_memory_that_is_not_aligned_is_filled_all_the_same(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pydicom.pixels import apply_rescale
 import fastdicom
 from fastdicom import _posix, runs
 from fastdicom.blocks import BlockStats, Failure, read_block
+from fastdicom.codecs import together
 from fastdicom.errors import DecodeError, FastDicomError, FileChangedError, SourceNotFoundError, ValuesError
 from fastdicom.frames import can_read_local_ranges, read_local_ranges
 from fastdicom.frames.local import NBYTES
@@ -419,7 +420,7 @@ def test_a_block_within_a_block_has_memory_of_its_own(tmp_path: Path, monkeypatc
         write_series(tmp_path / name, SPECS[name])
         plans.append(fastdicom.open_volume(tmp_path / name).plan)
     expected = [read_block(plan) for plan in plans]  # and there is memory to share
-    really, inner = runs.decode_frames, []
+    really, inner = together.decode_frames, []
 
     def decode_frames(name: str, streams: Any, *rest: Any, **options: Any) -> bool:
         if not inner:
@@ -427,7 +428,7 @@ def test_a_block_within_a_block_has_memory_of_its_own(tmp_path: Path, monkeypatc
             inner[0] = read_block(plans[1])
         return really(name, streams, *rest, **options)
 
-    monkeypatch.setattr(runs, "decode_frames", decode_frames)
+    monkeypatch.setattr(together, "decode_frames", decode_frames)
     tries = Tries(monkeypatch)
     np.testing.assert_array_equal(read_block(plans[0]), expected[0])
     np.testing.assert_array_equal(inner[0], expected[1])

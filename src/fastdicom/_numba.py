@@ -274,12 +274,11 @@ class Kernel(Generic[P, R]):
 
 def _njit(function: FunctionType, **more: bool) -> Any:
     import numba
+    from numba.core.options import DefaultOptions
 
-    try:
-        return numba.njit(**OPTIONS, **more)(function)
-    except KeyError:  # `_nrt` is no public option: should a version of Numba not have it, kernels are only slower
-        options = {name: value for name, value in OPTIONS.items() if name != "_nrt"}
-        return numba.njit(**options, **more)(function)
+    # Options that are not public: should a version of Numba not have one, kernels are only slower.
+    options = {name: value for name, value in OPTIONS.items() if name[0] != "_" or hasattr(DefaultOptions, name)}
+    return numba.njit(**options, **more)(function)
 
 
 def _is_some(value: object) -> bool:

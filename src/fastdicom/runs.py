@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdicom.codecs import decode_frames, decode_together, is_plain, mask_unused_bits_inplace, unused_bits
+from fastdicom.codecs import decode_streams, decode_together, is_plain, mask_unused_bits_inplace, unused_bits
 from fastdicom.execution import available_cores
 from fastdicom.frames import (
     can_read_local_ranges,
@@ -336,12 +336,10 @@ class _Runs:
     ) -> bool | None:
         """Decode the frames of a piece: whether nothing is above Bits Stored. None where one of them cannot."""
         spans = only_frames(data, counts)
-        if spans is not None and decode_together(decoder, data, spans, fmt, slot):
-            return False
-        streams = _streams(data, counts) if spans is None else _parts(data, spans)
-        if streams is None:
-            return None
-        return True if decode_frames(decoder, streams, fmt, slot, level=self.plan.level) else None
+        if spans is not None:
+            return decode_together(decoder, data, spans, fmt, slot, level=self.plan.level)
+        streams = _streams(data, counts)
+        return None if streams is None else decode_streams(decoder, streams, fmt, slot, level=self.plan.level)
 
     def _values(self, first: int, stop: int, fmt: PixelFormat, slot: NDArray[Any], *, masked: bool) -> bool:
         """Stored values of a piece to the values asked for; False where their dtype cannot hold one of them."""
@@ -355,11 +353,6 @@ class _Runs:
             elif not masked:
                 mask_unused_bits_inplace(target, unused_bits(fmt))
         return True
-
-
-def _parts(data: NDArray[np.uint8], spans: NDArray[np.int64]) -> list[memoryview]:
-    view = data.data
-    return [view[start:end] for start, end in spans.tolist()]
 
 
 def _streams(data: NDArray[np.uint8], counts: NDArray[np.int64]) -> list[memoryview] | None:

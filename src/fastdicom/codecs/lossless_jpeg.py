@@ -63,11 +63,11 @@ def decode(
     return frame
 
 
-def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> bool:
+def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> int:
     """Decode gray frames for `decode_together`."""
     dtype = fmt.stored_dtype
     if dtype.kind not in "iu" or dtype.itemsize > 2 or not out.flags.aligned:
-        return False
+        return 0
     # Negative samples of more bits than are stored are told from others by the way of one frame.
     precision = fmt.bits_stored if fmt.pixel_representation else _ANY
     return _decode_all(buffer, spans, precision, out.view(f"u{dtype.itemsize}"), fmt.bits_stored)
@@ -75,14 +75,14 @@ def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: Pixel
 
 def _decode_all(
     source: NDArray[np.uint8], spans: NDArray[np.int64], precision: int, out: NDArray[Any], bits: int = 16
-) -> bool:
-    """Decode streams into `out`, (streams, rows, columns); False where one is not for this decoder, or not whole.
+) -> int:
+    """Decode streams into `out`, (streams, rows, columns), up to one that is not for this decoder, or not whole.
 
-    It must have this precision, or any that there is (`_ANY`), and no sample may have more than `bits` bits.
+    Each must have this precision, or any that there is (`_ANY`), and no sample may have more than `bits` bits.
     """
     bits = min(bits, 8 * out.itemsize)
     if len(out) != len(spans) or bool((spans[:, 1] > len(source)).any() or (spans < 0).any()):
-        return False
+        return 0
     rows, columns = out.shape[1:]
     longest = int((spans[:, 1] - spans[:, 0]).max(initial=0))
     scratch = np.empty(longest + PADDED, np.uint8)
@@ -90,11 +90,11 @@ def _decode_all(
     single, pairs = np.empty(1 << _WINDOW, np.int32), np.empty(1 << _WINDOW, np.uint64)
     memory = (scratch, codes, facts, single, pairs)
     samples = out.reshape(-1) if out.itemsize == 2 else np.empty(out.size, np.uint16)
-    if _decode_frames(source, spans, rows, columns, precision, bits, *memory, samples) != _ALL:
-        return False
+    failed = _decode_frames(source, spans, rows, columns, precision, bits, *memory, samples)
+    count = len(spans) if failed == _ALL else failed
     if samples.dtype != out.dtype:
-        np.copyto(out, samples.reshape(out.shape), casting="unsafe")  # no sample has more bits
-    return True
+        np.copyto(out[:count], samples.reshape(out.shape)[:count], casting="unsafe")  # no sample has more bits
+    return count
 
 
 @kernel()

@@ -159,15 +159,16 @@ def parse_segments(data: bytes | memoryview, expected: int) -> list[int]:
     return [bound for pair in pairwise([*starts, len(data)]) for bound in pair]
 
 
-def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> bool:
-    """Decode gray frames for `decode_together`."""
+def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> int:
+    """Decode gray frames for `decode_together`: all of them, or none."""
     try:
         segments = [parse_segments(buffer[a:b].data, fmt.stored_dtype.itemsize) for a, b in spans.tolist()]
     except StreamError:
-        return False
+        return 0
     bounds = np.array(segments, np.int64) + spans[:, :1]
     pixels, flat = fmt.rows * fmt.columns, out.reshape(-1).view(np.uint8)
-    return _decode_all(buffer, bounds, pixels, fmt.stored_dtype.itemsize, flat) == _OK
+    is_done = _decode_all(buffer, bounds, pixels, fmt.stored_dtype.itemsize, flat) == _OK
+    return len(spans) if is_done else 0
 
 
 def decode(

@@ -14,55 +14,70 @@ from fastdicom.types import PixelFormat
 
 __all__ = ["TOGETHER", "decode_streams", "decode_together"]
 
-TOGETHER: dict[str, Callable[[NDArray[np.uint8], NDArray[np.int64], PixelFormat, NDArray[Any]], bool]] = {
+DecodeSpans = Callable[[NDArray[np.uint8], NDArray[np.int64], PixelFormat, NDArray[Any]], int]
+"""(buffer, start and end of each stream in it, format of gray frames, `out`) -> how many of them were decoded: those
+before the first that is for others, or that nothing decodes. The rest of `out` is undefined."""
+
+TOGETHER: dict[str, DecodeSpans] = {
     "fastdicom.rle": rle.decode_spans,
     "fastdicom.jpeg": lossless_jpeg.decode_spans,
     "fastdicom.htj2k": htj2k.decode_spans,
 }
-"""(buffer, start and end of each stream in it, format of gray frames, `out`) -> whether all of them were decoded."""
 
 
 def decode_together(
-    decoder: str, buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]
-) -> bool:
-    """Decode frames; what is above Bits Stored, and the sign of negative values, is for the caller to put right.
+    decoder: str,
+    buffer: NDArray[np.uint8],
+    spans: NDArray[np.int64],
+    fmt: PixelFormat,
+    out: NDArray[Any],
+    *,
+    level: int = 0,
+) -> bool | None:
+    """Decode frames of one format whichever way is fastest.
 
     Parameters
     ----------
     buffer : (N,) uint8
     spans : (frames, 2) int64
         Start and end of each code stream in `buffer`.
-    out : (frames, rows, columns) array of ``fmt.stored_dtype``
-
-    Returns
-    -------
-    bool
-        False where this decoder takes one frame at a time, or one of these cannot be decoded: one at a time finds out
-        why. `out` is undefined then.
-    """
-    if decoder not in TOGETHER or fmt.samples_per_pixel != 1 or fmt.bits_allocated % 8 or not out.flags.c_contiguous:
-        return False
-    return TOGETHER[decoder](buffer, spans, fmt, out)
-
-
-def decode_streams(
-    decoder: str, streams: Sequence[bytes | memoryview], fmt: PixelFormat, out: NDArray[Any], *, level: int = 0
-) -> bool | None:
-    """Decode frames of one format whichever way is fastest.
-
-    Parameters
-    ----------
     out : (frames, rows, columns[, samples]) array of ``fmt.stored_dtype``, C-contiguous
 
     Returns
     -------
     bool or None
-        Whether nothing is left above Bits Stored; None where one of the streams cannot be decoded. `out` is undefined
-        then.
+        Whether what is above Bits Stored, and the sign of negative values, are as they must be: else that is for the
+        caller to put right. None where one of the streams cannot be decoded: one at a time finds out why. `out` is
+        undefined then.
     """
-    if decoder in TOGETHER:
-        ends = np.cumsum([len(stream) for stream in streams])
-        spans = np.stack([ends - [len(stream) for stream in streams], ends], axis=1)
-        if decode_together(decoder, np.frombuffer(b"".join(streams), np.uint8), spans, fmt, out):
-            return False
-    return True if decode_frames(decoder, streams, fmt, out, level=level) else None
+    if not _goes_together(decoder, fmt):
+        return True if decode_frames(decoder, _parts(buffer, spans), fmt, out, level=level) else None
+    at, alone = 0, 1
+    while at < len(spans):
+        at += TOGETHER[decoder](buffer, spans[at:], fmt, out[at:])
+        stop = min(at + alone, len(spans))
+        if at < stop and not decode_frames(decoder, _parts(buffer, spans[at:stop]), fmt, out[at:stop], level=level):
+            return None
+        # Where one is for others, more may be: so what is tried in vain is less and less of them.
+        at, alone = stop, 2 * alone
+    return False
+
+
+def decode_streams(
+    decoder: str, streams: Sequence[bytes | memoryview], fmt: PixelFormat, out: NDArray[Any], *, level: int = 0
+) -> bool | None:
+    """As `decode_together`, of streams that are not in one buffer."""
+    if not _goes_together(decoder, fmt):
+        return True if decode_frames(decoder, streams, fmt, out, level=level) else None
+    ends = np.cumsum([len(stream) for stream in streams])
+    spans = np.stack([ends - [len(stream) for stream in streams], ends], axis=1)
+    return decode_together(decoder, np.frombuffer(b"".join(streams), np.uint8), spans, fmt, out, level=level)
+
+
+def _goes_together(decoder: str, fmt: PixelFormat) -> bool:
+    return decoder in TOGETHER and fmt.samples_per_pixel == 1 and fmt.bits_allocated % 8 == 0
+
+
+def _parts(buffer: NDArray[np.uint8], spans: NDArray[np.int64]) -> list[memoryview]:
+    view = buffer.data
+    return [view[start:end] for start, end in spans.tolist()]

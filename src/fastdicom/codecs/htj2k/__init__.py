@@ -6,7 +6,6 @@ that is not whole and regular to its last byte, goes to imagecodecs (OpenJPH or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from fastdicom.codecs import via_imagecodecs
 from fastdicom.codecs.base import Decoder
-from fastdicom.codecs.htj2k.bits import EVENT_FACTS, PADDED
-from fastdicom.codecs.htj2k.frames import MOST_BLOCK_NBYTES, MOST_QUADS, MOST_ROW, decode_frames
+from fastdicom.codecs.htj2k.bits import EVENT_FACTS
+from fastdicom.codecs.htj2k.frames import MOST_QUADS, MOST_ROW, STREAM_NBYTES, decode_frames
 from fastdicom.codecs.htj2k.packets import (
     BAND_FACTS,
     BAND_HEIGHT,
@@ -32,12 +31,12 @@ from fastdicom.codecs.htj2k.packets import (
     parse_header,
 )
 from fastdicom.codecs.htj2k.tables import MODES, quad_tables
-from fastdicom.codecs.htj2k.wavelet import ROWS as WAVELET_ROWS
+from fastdicom.codecs.htj2k.wavelet import LINES
 from fastdicom.codecs.stored import to_stored
 from fastdicom.codecs.streams import HTJ2K_SYNTAXES, StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["DECODERS", "decode", "decode_each", "decode_spans"]
+__all__ = ["DECODERS", "decode", "decode_spans"]
 
 _ALL = -1
 _take = np.empty
@@ -58,45 +57,37 @@ def decode(
     return via_imagecodecs.decode_htj2k(data, fmt, header, out)
 
 
-def decode_each(
-    streams: Sequence[bytes | memoryview], fmt: PixelFormat, header: StreamHeader | None, out: NDArray[Any]
-) -> None:
-    """Decode frames of which `decode_spans` has found one that is not for this decoder."""
-    via_imagecodecs.decode_each_htj2k(streams, fmt, header, out)
-
-
-def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> bool:
+def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> int:
     """Decode gray frames for `decode_together`."""
     dtype = fmt.stored_dtype
     if dtype.kind not in "iu" or dtype.itemsize > 2 or not out.flags.aligned:
-        return False
+        return 0
     return _decode_all(buffer, spans, fmt.bits_stored, bool(fmt.pixel_representation), out)
 
 
 def _decode_all(
     source: NDArray[np.uint8], spans: NDArray[np.int64], bits: int, is_signed: bool, out: NDArray[Any]
-) -> bool:
-    """Decode streams into `out`, (streams, rows, columns); False where one is not for this decoder, or not whole.
+) -> int:
+    """Decode streams into `out`, (streams, rows, columns), up to one that is not for this decoder, or not whole.
 
-    No sample may have more than `bits` bits, and all have a sign, or none.
+    No sample may have more than `bits` bits, and all have a sign, or none. Returns how many were decoded.
     """
     if len(out) != len(spans) or bool((spans[:, 1] > len(source)).any() or (spans < 0).any()):
-        return False
+        return 0
     facts, bands = _take(FACTS, np.int64), _take((MOST_BANDS, BAND_FACTS), np.int64)
     if not len(spans) or not parse_header(source, int(spans[0, 0]), int(spans[0, 1]), facts):
-        return False
+        return 0
     rows, columns = int(facts[ROWS]), int(facts[COLUMNS])
     if (rows, columns) != out.shape[1:] or facts[PRECISION] > 16 or bool(facts[IS_SIGNED]) != is_signed:
-        return False
-    samples = out.reshape(-1).view(np.int16) if out.itemsize == 2 else _take(out.size, np.int16)
-    most = min(bits, 8 * out.itemsize)
-    memory = _memory(rows, columns, *blocks_of_band(facts, bands), int(bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]))
-    failed = decode_frames(source, spans, facts, most, quad_tables(), bands, *memory, samples)
-    if failed != _ALL:
-        return False
-    if out.itemsize != 2:
-        np.copyto(out, samples.reshape(out.shape), casting="unsafe")  # no sample has more bits
-    return True
+        return 0
+    blocks, most_blocks = blocks_of_band(facts, bands)
+    memory = _memory(rows, columns, blocks, most_blocks, int(bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]))
+    if out.itemsize == 2:
+        memory += (out.reshape(-1).view(np.int16), _take(0, np.uint8))
+    else:
+        memory += (_take(rows * columns, np.int16), out.reshape(-1).view(np.uint8))
+    failed = decode_frames(source, spans, facts, min(bits, 8 * out.itemsize), quad_tables(), bands, *memory)
+    return len(spans) if failed == _ALL else failed
 
 
 def _memory(rows: int, columns: int, blocks: int, most_blocks: int, lowest: int) -> tuple[NDArray[Any], ...]:
@@ -109,9 +100,9 @@ def _memory(rows: int, columns: int, blocks: int, most_blocks: int, lowest: int)
         _take(256 * MODES, np.uint16),  # amounts
         _take(FACTS, np.int64),
         _take((blocks, BLOCK_FACTS), np.int64),
-        _take((4 * most_blocks + 64, 2), np.int64),  # tree
+        _take((4 * most_blocks + 64, 2), np.int32),  # tree
         _take(READER_FACTS, np.int64),
-        _take((4, MOST_BLOCK_NBYTES + PADDED), np.uint8),  # streams
+        _take(4 * STREAM_NBYTES, np.uint8),
         _take((2, EVENT_FACTS), np.int64),
         _take((2, MOST_ROW), np.uint64),  # contexts
         _take((2, MOST_QUADS), np.uint64),  # found
@@ -122,7 +113,7 @@ def _memory(rows: int, columns: int, blocks: int, most_blocks: int, lowest: int)
         _take(lowest, np.int32),
         _take(rows * columns, np.int16),  # coefficients
         _take(2 * (-(-rows // 2) * -(-columns // 2)), np.int16),  # low
-        _take((WAVELET_ROWS, columns), np.int16),
+        _take((LINES, columns), np.int16),
         _take(columns + 1, np.int16),  # even
     )
 
@@ -133,7 +124,7 @@ DECODERS = (
         backend="fastdicom",
         syntaxes=HTJ2K_SYNTAXES,
         decode=decode,
-        decode_each=decode_each,
+        decode_each=via_imagecodecs.decode_each_htj2k,  # what `decode_spans` has left to others
         releases_gil=True,
         writes_into=True,
         package="imagecodecs",

@@ -39,55 +39,42 @@ _EXPONENTS = 0x5_4332_2211_1000
 
 
 @kernel()
-def load(streams, row, at):
+def load(stream, at):
     """64 bits, the first byte lowest. LLVM makes one load of it."""
     return (
-        np.uint64(streams[row, at])
-        | np.uint64(streams[row, at + np.uint64(1)]) << np.uint64(8)
-        | np.uint64(streams[row, at + np.uint64(2)]) << np.uint64(16)
-        | np.uint64(streams[row, at + np.uint64(3)]) << np.uint64(24)
-        | np.uint64(streams[row, at + np.uint64(4)]) << np.uint64(32)
-        | np.uint64(streams[row, at + np.uint64(5)]) << np.uint64(40)
-        | np.uint64(streams[row, at + np.uint64(6)]) << np.uint64(48)
-        | np.uint64(streams[row, at + np.uint64(7)]) << np.uint64(56)
+        np.uint64(stream[at])
+        | np.uint64(stream[at + np.uint64(1)]) << np.uint64(8)
+        | np.uint64(stream[at + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(stream[at + np.uint64(3)]) << np.uint64(24)
+        | np.uint64(stream[at + np.uint64(4)]) << np.uint64(32)
+        | np.uint64(stream[at + np.uint64(5)]) << np.uint64(40)
+        | np.uint64(stream[at + np.uint64(6)]) << np.uint64(48)
+        | np.uint64(stream[at + np.uint64(7)]) << np.uint64(56)
     )
 
 
 @kernel()
-def _load_source(source, at):
-    return (
-        np.uint64(source[at])
-        | np.uint64(source[at + np.uint64(1)]) << np.uint64(8)
-        | np.uint64(source[at + np.uint64(2)]) << np.uint64(16)
-        | np.uint64(source[at + np.uint64(3)]) << np.uint64(24)
-        | np.uint64(source[at + np.uint64(4)]) << np.uint64(32)
-        | np.uint64(source[at + np.uint64(5)]) << np.uint64(40)
-        | np.uint64(source[at + np.uint64(6)]) << np.uint64(48)
-        | np.uint64(source[at + np.uint64(7)]) << np.uint64(56)
-    )
-
-
-@kernel()
-def _store(streams, row, at, word):
+def _store(streams, at, word):
     """The opposite of `load`."""
     for k in range(np.uint64(8)):
-        streams[row, at + k] = word >> (k << _3) & _BYTE
+        streams[at + k] = word >> (k << _3) & _BYTE
 
 
 @kernel()
-def unstuff_forward(source, first, last, streams, row):
-    """The bits of the samples, lowest first: a byte after FF has seven. Ones follow (7.1.2).
+def unstuff_forward(source, first, last, streams, begin):
+    """The bits of the samples, lowest first, to `streams` from byte `begin` on: a byte after FF has seven. Ones follow
+    (7.1.2).
 
     Returns their number; -1 where a stuffed bit is set.
     """
     at, stop, to, carry, after_ff = np.uint64(first), np.uint64(last), _0, _0, _0
     while at < stop:
         if after_ff == _0 and at + _8 <= stop:
-            word = _load_source(source, at)
+            word = load(source, at)
             flipped = ~word
             if (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS == _0:  # no byte is FF
                 shift = to & _7
-                _store(streams, row, to >> _3, carry | word << shift)
+                _store(streams, begin + (to >> _3), carry | word << shift)
                 carry = word >> _1 >> (_63 - shift)
                 to += _64
                 at += _8
@@ -101,18 +88,18 @@ def unstuff_forward(source, first, last, streams, row):
                 return np.int64(-1)
             shift, count = to & _7, _8 - after_ff
             bits = carry | byte << shift
-            streams[row, to >> _3] = bits & _BYTE
+            streams[begin + (to >> _3)] = bits & _BYTE
             carry = bits >> _8 if shift + count >= _8 else bits
             to += count
             after_ff = np.uint64(byte == _BYTE)
-    _store(streams, row, to >> _3, carry | ~_0 << (to & _7))
+    _store(streams, begin + (to >> _3), carry | ~_0 << (to & _7))
     for k in range(4):
-        _store(streams, row, (to >> _3) + np.uint64(8 * k + 8), ~_0)
+        _store(streams, begin + (to >> _3) + np.uint64(8 * k + 8), ~_0)
     return np.int64(to)
 
 
 @kernel()
-def unstuff_backward(source, first, last, streams, row):
+def unstuff_backward(source, first, last, streams, begin):
     """The bits of the codes, from the last byte but one on towards `first`: after a byte above 8F, one that ends in
     seven ones has only these. Zeros follow (7.1.4).
 
@@ -127,13 +114,13 @@ def unstuff_backward(source, first, last, streams, row):
     at = np.int64(last) - 3
     while at >= first:
         if at - 7 >= first:
-            word = _load_source(source, np.uint64(at - 7))
+            word = load(source, np.uint64(at - 7))
             flipped = ~(word | _HIGH_BITS)
             if (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS == _0:  # no byte ends in seven ones
                 is_above = word & _BYTE > np.uint64(0x8F)
                 word = _swapped(word)
                 shift = to & _7
-                _store(streams, row, to >> _3, carry | word << shift)
+                _store(streams, begin + (to >> _3), carry | word << shift)
                 carry = word >> _1 >> (_63 - shift)
                 to += _64
                 at -= 8
@@ -150,13 +137,13 @@ def unstuff_backward(source, first, last, streams, row):
                 count = _7
             shift = to & _7
             bits = carry | byte << shift
-            streams[row, to >> _3] = bits & _BYTE
+            streams[begin + (to >> _3)] = bits & _BYTE
             carry = bits >> _8 if shift + count >= _8 else bits
             to += count
             is_above = byte > np.uint64(0x8F)
-    _store(streams, row, to >> _3, carry)
+    _store(streams, begin + (to >> _3), carry)
     for k in range(4):
-        _store(streams, row, (to >> _3) + np.uint64(8 * k + 8), _0)
+        _store(streams, begin + (to >> _3) + np.uint64(8 * k + 8), _0)
     return np.int64(to)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdicom._numba import kernel
-from fastdicom.codecs.htj2k.bits import begin_events, unstuff_backward, unstuff_forward
+from fastdicom.codecs.htj2k.bits import PADDED, begin_events, unstuff_backward, unstuff_forward
 from fastdicom.codecs.htj2k.packets import (
     BAND_AT,
     BAND_HEIGHT,
@@ -38,19 +38,22 @@ from fastdicom.codecs.htj2k.samples import MOST_BITS, MOST_LOW_BITS, decode_low_
 from fastdicom.codecs.htj2k.tables import fill_amounts
 from fastdicom.codecs.htj2k.wavelet import join_bands
 
-__all__ = ["MOST_BLOCK_NBYTES", "MOST_QUADS", "MOST_ROW", "decode_frames"]
+__all__ = ["MOST_QUADS", "MOST_ROW", "STREAM_NBYTES", "decode_frames"]
 
 MOST_CODES_NBYTES = 4079
-MOST_BLOCK_NBYTES = 4096 * MOST_BITS // 7 + MOST_CODES_NBYTES
+MOST_BLOCK_NBYTES = 4096 * MOST_LOW_BITS // 7 + MOST_CODES_NBYTES
 """Of a block: 4096 samples with all their bits, seven a byte, and the codes."""
+STREAM_NBYTES = MOST_BLOCK_NBYTES + PADDED
+"""Memory for each of four streams: the bits of the samples of two blocks, then their codes."""
 MOST_QUADS = 2304
 """Places for the quads of a block in memory, with the row above it and the edges: 4 x 1024 samples need most."""
 MOST_ROW = 528
 """Quads of a row, with the edges."""
-_UNREAD_BITS = 8
-"""A last byte FF is not written: ones are read instead."""
+_UNWRITTEN_BITS, _UNREAD_BITS = 8, 15
+"""A last byte FF is not written: ones are read instead. Bits that are left over fill up a byte, or two."""
 _LARGEST = (1 << 15) - 1
-_FIRST, _SECOND = np.int64(0), np.int64(1)
+_FIRST_CODES, _SECOND_CODES = np.uint64(2 * STREAM_NBYTES), np.uint64(3 * STREAM_NBYTES)
+_FIRST, _SECOND, _SIGN = np.int64(0), np.int64(1), np.int32(31)
 
 
 @kernel()
@@ -64,8 +67,8 @@ def _begin_block(source, block, bands, streams, events, found, number, quads, ro
     codes = np.int64(source[last - 1]) << 4 | np.int64(source[last - 2]) & 15
     if nbytes > MOST_BLOCK_NBYTES or not 2 <= codes <= min(nbytes, MOST_CODES_NBYTES):
         return np.int64(-1), np.int64(-1)
-    sample_bits = unstuff_forward(source, first, last - codes, streams, number)
-    code_bits = unstuff_backward(source, last - codes, last, streams, 2 + number)
+    sample_bits = unstuff_forward(source, first, last - codes, streams, np.uint64(number * STREAM_NBYTES))
+    code_bits = unstuff_backward(source, last - codes, last, streams, np.uint64((2 + number) * STREAM_NBYTES))
     begin_events(source, last - codes, last - 1, events, number)
     stride = row_length(quads)
     for quad in range(stride):
@@ -76,6 +79,12 @@ def _begin_block(source, block, bands, streams, events, found, number, quads, ro
 
 
 @kernel()
+def _is_all(read, there):
+    """Whether as many bits were read as there are. Others find out what is wrong, if anything is."""
+    return 0 <= read <= there + _UNWRITTEN_BITS and there - read <= _UNREAD_BITS
+
+
+@kernel()
 def _decode_block(block, number, bands, sample_bits, streams, found, sizes, above, bounds, words, lowest, coefficients):
     """The second step for one block; False where it is not for this decoder.
 
@@ -83,17 +92,17 @@ def _decode_block(block, number, bands, sample_bits, streams, found, sizes, abov
     """
     band, width, height = block[BLOCK_BAND], block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
     step = bands[band, BAND_WIDTH]
-    at = bands[band, BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN]
+    at, begin = bands[band, BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN], np.uint64(number * STREAM_NBYTES)
     if band == 0:
         most = min(MOST_LOW_BITS, bands[band, BAND_PLANES] + 1)
-        read = decode_low_samples(streams, number, width, height, most, found, sizes, above, lowest, at, step)
-        return 0 <= read <= sample_bits + _UNREAD_BITS
+        read = decode_low_samples(streams, begin, number, width, height, most, found, sizes, above, lowest, at, step)
+        return _is_all(read, sample_bits)
     most = min(MOST_BITS, bands[band, BAND_PLANES] + 1)
     read, largest = decode_samples(
-        streams, number, width, height, most, found, sizes, above, bounds, words, coefficients, at, step
+        streams, begin, number, width, height, most, found, sizes, above, bounds, words, coefficients, at, step
     )
     bands[band, BAND_LARGEST] = max(bands[band, BAND_LARGEST], largest)
-    return 0 <= read <= sample_bits + _UNREAD_BITS
+    return _is_all(read, sample_bits)
 
 
 @kernel()
@@ -152,7 +161,9 @@ def _decode_blocks(
             return False
         for quad in range(quads + 2):
             contexts[0, quad] = contexts[1, quad] = 0
-        used, other_used = decode_quads(source, streams, quads, rows, tables, amounts, events, contexts, found, sizes)
+        used, other_used = decode_quads(
+            source, streams, _FIRST_CODES, _SECOND_CODES, quads, rows, tables, amounts, events, contexts, found, sizes
+        )
         if used > code_bits or other_used > other_code_bits:
             return False
         for number in range(together):
@@ -179,6 +190,16 @@ def _fits(bands, level, largest):
 
 
 @kernel()
+def _largest(numbers, at, count):
+    """What no number exceeds."""
+    found, at = np.int32(0), np.uint64(at)
+    for k in range(np.uint64(count)):
+        number = np.int32(numbers[at + k])
+        found = max(found, number ^ (number >> _SIGN))
+    return np.int64(found) + 1
+
+
+@kernel()
 def _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, out_at, bits):
     """The frame from its bands; False where numbers between need more than 16 bits, or samples more than they may."""
     levels, pixels = facts[LEVELS], bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]
@@ -196,9 +217,15 @@ def _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, out_a
         low[k] = lowest[k] - middle
     places = (np.int64(0), np.int64(0), np.int64(0))
     for level in range(levels):
-        if not _fits(bands, level, largest):
-            return False
         first = 3 * level + 1
+        if not _fits(bands, level, largest):
+            # What was noted of them are all bits that are set in any: at most twice the largest.
+            largest = _largest(low, at, bands[first + 1, BAND_WIDTH] * bands[first, BAND_HEIGHT])
+            for band in range(first, first + 3):
+                size = bands[band, BAND_WIDTH] * bands[band, BAND_HEIGHT]
+                bands[band, BAND_LARGEST] = _largest(coefficients, bands[band, BAND_AT], size)
+            if not _fits(bands, level, largest):
+                return False
         places = (bands[first, BAND_AT], bands[first + 1, BAND_AT], bands[first + 2, BAND_AT])
         if level == levels - 1:
             break
@@ -220,9 +247,9 @@ def _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, out_a
 
 @kernel(
     "int64(const(uint8[::1]), const(int64[:, ::1]), const(int64[::1]), int64, const(uint64[::1]), int64[:, ::1], "
-    "uint16[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[::1], uint8[:, ::1], int64[:, ::1], "
+    "uint16[::1], int64[::1], int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1], int64[:, ::1], "
     "uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[::1], uint64[::1], uint64[::1], int32[::1], int16[::1], "
-    "int16[::1], int16[:, ::1], int16[::1], int16[::1])"
+    "int16[::1], int16[:, ::1], int16[::1], int16[::1], uint8[::1])"
 )
 def decode_frames(
     source,
@@ -250,6 +277,7 @@ def decode_frames(
     rows,
     even,
     out,
+    narrow,
 ):
     """Decode streams one after the other into `out`; return -1, or the first that is not for this decoder.
 
@@ -257,7 +285,8 @@ def decode_frames(
     wanted : facts of the first, by which the memory was taken: all must have the same
     bits : that a sample may have
     tables : of `quad_tables`
-    out : all samples, signed or not; what is between is memory
+    out : all samples, signed or not; or one frame of memory, from where each goes to `narrow` as bytes
+    The arguments between are memory.
     """
     fill_amounts(amounts)
     pixels = wanted[ROWS] * wanted[COLUMNS]
@@ -290,7 +319,11 @@ def decode_frames(
             coefficients,
         ):
             return number
-        most = min(bits, facts[PRECISION])
-        if not _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, number * pixels, most):
+        most, at = min(bits, facts[PRECISION]), np.int64(0) if len(narrow) else number * pixels
+        if not _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, at, most):
             return number
+        if len(narrow):
+            to = np.uint64(number * pixels)
+            for k in range(np.uint64(pixels)):
+                narrow[to + k] = out[k]
     return -1

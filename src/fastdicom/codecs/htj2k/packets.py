@@ -72,11 +72,14 @@ _AT, _STOP, _BYTE, _LEFT, READER_FACTS = range(5)
 """Of a packet header: next byte, end, current byte, bits left in it."""
 _MOST_LENGTH = 1 << 15
 """A longer side has several precincts."""
-_MOST_PLANES = 64
 _PRESENCE, _LAYERS = np.int64(0), np.int64(1)
 _MOST_LENGTH_BITS = 24
+_LEAST_AREA_BITS = 6
+"""Smaller blocks, which nobody writes, would need more memory for what is known of them than for their samples."""
 _SOC, _CAP, _SIZ, _COD, _TLM, _PLM, _PLT = 0xFF4F, 0xFF50, 0xFF51, 0xFF52, 0xFF55, 0xFF57, 0xFF58
 _QCD, _COM, _SOT, _SOD, _EOC = 0xFF5C, 0xFF64, 0xFF90, 0xFF93, 0xFFD9
+_HAS_CAPABILITIES, _ONLY_PART_15 = 0x4000, 0x0002_0000
+"""Rsiz and Pcap (A.5.1 and A.5.2): what the stream uses besides part 1 is HTJ2K."""
 _HIGH_THROUGHPUT = 0x40
 """Code-block style (table A.19): all blocks are of HTJ2K, and nothing else is chosen."""
 _REVERSIBLE = 1
@@ -95,8 +98,10 @@ def _four(source, at):
 
 @kernel()
 def _parse_size(source, body, length, facts):
-    """SIZ (A.5.1): one component, one tile, and both start at 0, 0."""
-    if length != 41 or _two(source, body + 34) != 1 or source[body + 37] != 1 or source[body + 38] != 1:
+    """SIZ (A.5.1): HTJ2K, one component, one tile, and both start at 0, 0."""
+    if length != 41 or not _two(source, body) & _HAS_CAPABILITIES:
+        return False
+    if _two(source, body + 34) != 1 or source[body + 37] != 1 or source[body + 38] != 1:
         return False
     for offset in (10, 14, 26, 30):
         if _four(source, body + offset) != 0:
@@ -120,7 +125,7 @@ def _parse_style(source, body, length, facts):
     if source[body + 1] > 4 or _two(source, body + 2) != 1 or source[body + 4] != 0:
         return False
     width_bits, height_bits = np.int64(source[body + 6]) + 2, np.int64(source[body + 7]) + 2
-    if width_bits > 10 or height_bits > 10 or width_bits + height_bits > 12:
+    if width_bits > 10 or height_bits > 10 or not _LEAST_AREA_BITS <= width_bits + height_bits <= 12:
         return False
     if source[body + 8] != _HIGH_THROUGHPUT or source[body + 9] != _REVERSIBLE:
         return False
@@ -160,8 +165,9 @@ def parse_header(source, start, stop, facts):
             return facts[FIRST_PLANES + 3 * facts[LEVELS]] >= 0
         if length < 4 or body + length - 2 > stop:
             return False
-        is_known = marker == _CAP or marker == _TLM or marker == _PLM or marker == _COM  # nothing here depends on them
-        if marker == _CAP:
+        is_known = marker == _TLM or marker == _PLM or marker == _COM  # nothing here depends on them
+        if marker == _CAP and facts[_IS_CAPABLE] < 0:
+            is_known = length == 8 and _four(source, body) == _ONLY_PART_15
             facts[_IS_CAPABLE] = 1
         if marker == _SIZ and facts[ROWS] < 0:
             is_known = _parse_size(source, body, length, facts)
@@ -246,8 +252,8 @@ def _tag(source, reader, tree, first, width, height, column, row, threshold):
 
 
 @kernel()
-def _read_block(source, reader, tree, trees, width, height, block):
-    """What the packet header says of one block; False for what is not for this decoder."""
+def _read_block(source, reader, tree, trees, width, height, most, block):
+    """What the packet header says of one block, which has not more than `most` bit planes; False: not for us."""
     column, row = block[BLOCK_COLUMN], block[BLOCK_ROW]
     block[BLOCK_NBYTES] = 0
     absent = _tag(source, reader, tree, _PRESENCE, width, height, column, row, _LAYERS)
@@ -256,11 +262,13 @@ def _read_block(source, reader, tree, trees, width, height, block):
     planes = np.int64(1)
     while True:
         found = _tag(source, reader, tree, trees, width, height, column, row, planes)
-        if found < 0 or planes > _MOST_PLANES:
+        if found < 0:
             return False
         if found < planes:
             break
         planes += 1
+        if planes > most:
+            return False
     block[BLOCK_PLANES] = found
     if _bit(source, reader) != 0:  # more passes than one
         return False
@@ -322,21 +330,25 @@ def find_blocks(source, stop, facts, bands, blocks, tree, reader):
         for band in range(max(0, 3 * resolution - 2), 3 * resolution + 1):
             width = (bands[band, BAND_WIDTH] + (1 << facts[_WIDTH_BITS]) - 1) >> facts[_WIDTH_BITS]
             height = (bands[band, BAND_HEIGHT] + (1 << facts[_HEIGHT_BITS]) - 1) >> facts[_HEIGHT_BITS]
+            most = bands[band, BAND_PLANES]
             for node in range(2 * width * height + 32):
                 tree[node, 0] = tree[node, 1] = tree[trees + node, 0] = tree[trees + node, 1] = 0
             for row in range(height):
                 for column in range(width):
                     block = blocks[number]
                     block[BLOCK_COLUMN], block[BLOCK_ROW], block[BLOCK_NBYTES] = column, row, 0
-                    if bit == 1 and not _read_block(source, reader, tree, trees, width, height, block):
+                    if bit == 1 and not _read_block(source, reader, tree, trees, width, height, most, block):
                         return -1
                     block[BLOCK_BAND] = band
                     block[BLOCK_COLUMN], block[BLOCK_ROW] = column << facts[_WIDTH_BITS], row << facts[_HEIGHT_BITS]
                     block[BLOCK_WIDTH] = min(1 << facts[_WIDTH_BITS], bands[band, BAND_WIDTH] - block[BLOCK_COLUMN])
                     block[BLOCK_HEIGHT] = min(1 << facts[_HEIGHT_BITS], bands[band, BAND_HEIGHT] - block[BLOCK_ROW])
                     number += 1
-        # A header that ends in FF has one byte more (B.10.1).
-        at = reader[_AT] + (1 if reader[_BYTE] == 0xFF and reader[_LEFT] == 0 else 0)
+        at = reader[_AT]
+        if reader[_BYTE] == 0xFF:  # all of its bits are used, and a byte of stuffing follows (B.10.1)
+            if reader[_LEFT] > 0:
+                return -1
+            at += 1
         for k in range(first, number):
             blocks[k, BLOCK_AT] = at
             at += blocks[k, BLOCK_NBYTES]

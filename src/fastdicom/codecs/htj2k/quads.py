@@ -22,9 +22,10 @@ _0, _1, _2, _3, _4, _5, _6, _7, _8 = (np.uint64(number) for number in range(9))
 _9, _16, _48, _ALL = np.uint64(9), np.uint64(16), np.uint64(48), ~np.uint64(0)
 _FOUR_BITS, _EIGHT_BITS = np.uint64(15), np.uint64(255)
 _CODE, _CONTEXT, _ESCAPE = np.uint64((1 << WINDOW) - 1), np.uint64((CONTEXTS - 1) << WINDOW), np.uint64(ESCAPE)
+_SIX_BITS, _10 = np.uint64(63), np.uint64(10)
 _OTHER_ROWS = np.uint64(CONTEXTS << WINDOW)
 # With the type of a variable, or Numba compiles a helper anew for each number that it is called with.
-_FIRST, _SECOND, _FIRST_CODES, _SECOND_CODES = (np.int64(number) for number in range(4))
+_FIRST, _SECOND = np.int64(0), np.int64(1)
 
 
 @kernel()
@@ -62,14 +63,14 @@ def _skip_pairs(source, events, contexts, quads):
 
 
 @kernel(inline=True)
-def _decode_pair(source, streams, row, at, left, first, second, keep, tables, table, amounts, events, block):
-    """A pair of quads, whose code begins at bit `at`.
+def _decode_pair(source, streams, begin, at, left, first, second, keep, tables, table, amounts, events, block):
+    """A pair of quads, whose code begins at bit `at` of the stream that begins at byte `begin`.
 
     left : entry of the quad before them; first, second : what the row above adds to their contexts
     keep : all ones, or zero where the second is beyond the block
     Returns the place of the next code, both entries, both amounts.
     """
-    bits = load(streams, row, at >> _3) >> (at & _7)
+    bits = load(streams, begin + (at >> _3)) >> (at & _7)
     context = left & _CONTEXT | first
     one = tables[table + (context | bits & _CODE)]
     if context == _0 and not next_event(source, events, block):
@@ -84,8 +85,8 @@ def _decode_pair(source, streams, row, at, left, first, second, keep, tables, ta
     bits >>= more
     mode = one >> _6 & _1 | two >> _5 & _2
     entry = np.uint64(amounts[mode << _8 | bits & _EIGHT_BITS])
-    last, of_one, of_two = entry & _FOUR_BITS, entry >> _4 & _FOUR_BITS, entry >> _8 & _FOUR_BITS
-    if entry & _ESCAPE or (table == _0 and mode == _3):
+    last, of_one, of_two = entry & _FOUR_BITS, entry >> _4 & _SIX_BITS, entry >> _10
+    if last == _ESCAPE or (table == _0 and mode == _3):
         is_first = table == _0
         event = is_first and mode == _3 and next_event(source, events, block)
         last, of_one, of_two = amounts_of(bits, np.int64(mode), is_first, event)
@@ -93,10 +94,12 @@ def _decode_pair(source, streams, row, at, left, first, second, keep, tables, ta
 
 
 @kernel()
-def decode_quads(source, streams, quads, rows, tables, amounts, events, contexts, found, sizes):
+def decode_quads(
+    source, streams, first_codes, second_codes, quads, rows, tables, amounts, events, contexts, found, sizes
+):
     """Entries of all quads of two blocks of one size in `found`, their amounts in `sizes`; return the bits they take.
 
-    streams : the codes are in rows 2 and 3
+    first_codes, second_codes : uint64, bytes of `streams` where the codes of each begin
     contexts : (2, n) uint64, all zero
     found, sizes : (2, n) uint64, a block a row; a row of quads begins at ``(1 + number) * row_length(quads) + 1``
     """
@@ -110,21 +113,21 @@ def decode_quads(source, streams, quads, rows, tables, amounts, events, contexts
             _contexts_from_above(found, _SECOND, place - stride, np.uint64(quads), contexts)
         two, other_two = _0, _0
         skipped = _skip_pairs(source, events, contexts, np.uint64(quads))
-        for quad in range(skipped << _1):
+        for empty in range(place, place + (skipped << _1)):
             for block in range(2):
-                found[block, place + quad] = sizes[block, place + quad] = _0
+                found[block, empty] = sizes[block, empty] = _0
         for pair in range(skipped, pairs):
             quad = pair << _1
             keep = last if pair == pairs - _1 else _ALL
             first, second = contexts[0, quad], contexts[0, quad + _1]
             at, one, two, of_one, of_two = _decode_pair(
-                source, streams, _FIRST_CODES, at, two, first, second, keep, tables, table, amounts, events, _FIRST
+                source, streams, first_codes, at, two, first, second, keep, tables, table, amounts, events, _FIRST
             )
             first, second = contexts[1, quad], contexts[1, quad + _1]
             other_at, other_one, other_two, of_other_one, of_other_two = _decode_pair(
                 source,
                 streams,
-                _SECOND_CODES,
+                second_codes,
                 other_at,
                 other_two,
                 first,

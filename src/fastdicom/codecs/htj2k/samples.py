@@ -56,10 +56,11 @@ def _has_outside(found, block, quads, width, rows, height):
 
 
 @kernel()
-def decode_samples(streams, block, width, height, most, found, sizes, above, bounds, words, out, at, step):
+def decode_samples(streams, begin, block, width, height, most, found, sizes, above, bounds, words, out, at, step):
     """Decode a block into `out`, where its rows begin at `at`, `at + step`, ...
 
-    streams : the bits are in row `block`
+    streams : the bits are from byte `begin` on (uint64)
+    block : row of `found` and `sizes`
     most : bits that a sample may have, at most MOST_BITS
     above, bounds, words : (n,) uint64, n more than the quads of a row and two
     Returns how many bits were read, and a number that is as large as any coefficient, or larger; -1 for the first
@@ -73,10 +74,10 @@ def decode_samples(streams, block, width, height, most, found, sizes, above, bou
         above[quad] = _0
     place, seen = _0, _0
     for number in range(np.uint64(rows)):
-        begin = (number + _1) * stride + _1
+        row = (number + _1) * stride + _1
         some = _0
         for quad in range(count):
-            some |= found[block, begin + quad]
+            some |= found[block, row + quad]
         if some & _EACH == _0:
             for quad in range(count):
                 above[quad + _1] = words[quad] = _0
@@ -86,22 +87,22 @@ def decode_samples(streams, block, width, height, most, found, sizes, above, bou
         for quad in range(count):
             left, its, right = above[quad], above[quad + _1], above[quad + _2]
             exponents = (left >> _48 | its >> _16 | its >> _48 | right >> _16) & _LANE
-            significant = found[block, begin + quad] & _EACH
+            significant = found[block, row + quad] & _EACH
             several = significant + (significant >> _32)
             several = several + (several >> _16) & _7
-            bound = sizes[block, begin + quad] + _log2((exponents if several > _1 else _0) | _2)
+            bound = sizes[block, row + quad] + _log2((exponents if several > _1 else _0) | _2)
             too_many |= limit - bound
             bounds[quad] = bound
         if too_many >> _63:
             return np.int64(-1), np.int64(0)
         for quad in range(count):
-            words[quad] = load(streams, block, place >> _3) >> (place & _7)
-            entry = found[block, begin + quad]
+            words[quad] = load(streams, begin + (place >> _3)) >> (place & _7)
+            entry = found[block, row + quad]
             bits = (entry & _EACH) * bounds[quad] - (entry >> _1 & _EACH)
             bits += bits >> _32
             place += bits + (bits >> _16) & _EIGHT_BITS
         for quad in range(count):
-            entry, word, bound = found[block, begin + quad], words[quad], bounds[quad]
+            entry, word, bound = found[block, row + quad], words[quad], bounds[quad]
             significant, known, top = entry & _EACH, entry >> _1 & _EACH, bound - _1 & _63
             bits = significant * bound - known
             ends = bits + (bits << _16)
@@ -133,13 +134,13 @@ def _sample(bits, entry, bound):
 
 
 @kernel()
-def _put(out, at, entry, sample):
+def _put_sample(out, at, entry, sample):
     magnitude = np.int64(sample >> _1) + 1 if entry & _1 else np.int64(0)
     out[at] = -magnitude if sample & _1 else magnitude
 
 
 @kernel()
-def decode_low_samples(streams, block, width, height, most, found, sizes, above, out, at, step):
+def decode_low_samples(streams, begin, block, width, height, most, found, sizes, above, out, at, step):
     """As `decode_samples`, for the lowest band, whose samples may have MOST_LOW_BITS. Returns the bits that were read.
 
     out : int32
@@ -152,36 +153,36 @@ def decode_low_samples(streams, block, width, height, most, found, sizes, above,
         above[quad] = _0
     place = _0
     for number in range(np.uint64(rows)):
-        begin, left, its = (number + _1) * stride + _1, _0, above[_1]
-        row = np.uint64(at) + np.uint64(step) * (number << _1)
+        row, left, its = (number + _1) * stride + _1, _0, above[_1]
+        line = np.uint64(at) + np.uint64(step) * (number << _1)
         is_last_row = (number << _1) + _1 >= np.uint64(height)
         for quad in range(count):
-            entry, right = found[block, begin + quad], above[quad + _2]
+            entry, right = found[block, row + quad], above[quad + _2]
             exponents = (left >> _32 | its | its >> _32 | right) & _HALF
             several = entry & _EACH
             several = several + (several >> _32)
             several = several + (several >> _16) & _7
-            bound = sizes[block, begin + quad] + _log2((exponents if several > _1 else _0) | _2)
+            bound = sizes[block, row + quad] + _log2((exponents if several > _1 else _0) | _2)
             if bound > limit:
                 return np.int64(-1)
             left, its = its, right
-            bits = load(streams, block, place >> _3) >> (place & _7)
+            bits = load(streams, begin + (place >> _3)) >> (place & _7)
             first, used = _sample(bits, entry, bound)
             second, more = _sample(bits >> used, entry >> _16, bound)
             place += used + more
-            bits = load(streams, block, place >> _3) >> (place & _7)
+            bits = load(streams, begin + (place >> _3)) >> (place & _7)
             third, used = _sample(bits, entry >> _32, bound)
             fourth, more = _sample(bits >> used, entry >> _48, bound)
             place += used + more
             above[quad + _1] = second | fourth << _32
-            column, is_last = row + (quad << _1), (quad << _1) + _1 >= np.uint64(width)
-            _put(out, column, entry, first)
+            column, is_last = line + (quad << _1), (quad << _1) + _1 >= np.uint64(width)
+            _put_sample(out, column, entry, first)
             if not is_last:
-                _put(out, column + _1, entry >> _32, third)
+                _put_sample(out, column + _1, entry >> _32, third)
             if not is_last_row:
-                _put(out, column + np.uint64(step), entry >> _16, second)
+                _put_sample(out, column + np.uint64(step), entry >> _16, second)
                 if not is_last:
-                    _put(out, column + np.uint64(step) + _1, entry >> _48, fourth)
+                    _put_sample(out, column + np.uint64(step) + _1, entry >> _48, fourth)
     return np.int64(place)
 
 

@@ -24,8 +24,8 @@ WINDOW = 7
 CONTEXTS = 8
 MODES = 4
 """Which of a pair of quads have an amount: none, the first, the second, both."""
-ESCAPE = 1 << 15
-"""Marks an entry of the table of amounts whose code goes on behind its 8 bits."""
+ESCAPE = 15
+"""Instead of the bits of a code: it goes on behind the 8 that the table of amounts is looked up by."""
 
 _NO = np.bool_(False)
 
@@ -87,7 +87,9 @@ def quad_tables() -> NDArray[np.uint64]:
         quad: bit 0 is its significance, bit 1 its e^k, bit 2 its e^1. The first lane has besides: bits 3 to 5 the
         bits of the code, bit 6 whether an amount follows, bits 7 to 9 what this quad adds to the context of the next.
     """
-    return np.concatenate([_lanes(_FIRST_ROW, is_first=True), _lanes(_OTHER_ROWS, is_first=False)])
+    tables = np.concatenate([_lanes(_FIRST_ROW, is_first=True), _lanes(_OTHER_ROWS, is_first=False)])
+    tables.flags.writeable = False
+    return tables
 
 
 def _lanes(codes: tuple[str, ...], *, is_first: bool) -> NDArray[np.uint64]:
@@ -160,9 +162,9 @@ def amounts_of(bits, mode, is_first, event):
 
 @kernel()
 def fill_amounts(table):
-    """[256 * mode + the next 8 bits]: bits of the code, 16 * the first amount, 256 * the second; or ESCAPE."""
+    """[256 * mode + the next 8 bits]: bits of the code, 16 * the first amount, 1024 * the second, each below 64."""
     for mode in range(MODES):
         for bits in range(256):
             used, first, second = amounts_of(np.uint64(bits), mode, _NO, _NO)
-            entry = used | first << np.uint64(4) | second << np.uint64(8)
+            entry = used | first << np.uint64(4) | second << np.uint64(10)
             table[256 * mode + bits] = ESCAPE if used > np.uint64(8) else np.int64(entry)

@@ -13,9 +13,9 @@ import numpy as np
 
 from fastdicom._numba import kernel
 
-__all__ = ["ROWS", "join_bands"]
+__all__ = ["LINES", "join_bands"]
 
-ROWS = 5
+LINES = 5
 """Rows of memory that `join_bands` needs: one low row, two high ones, two even ones."""
 _LOW, _HIGH, _EVEN = np.int64(0), np.int64(1), np.int64(3)
 _0, _1 = np.uint64(0), np.uint64(1)
@@ -63,7 +63,7 @@ def join_bands(low, low_at, bands, places, height, width, rows, even, out, out_a
 
     low, bands : int16; the low band begins at `low_at`, the others (HL, LH, HH) at `places`
     height, width : of the image
-    rows, even : (ROWS, width), (width + 1,) int16, memory
+    rows, even : (LINES, width), (width + 1,) int16, memory
     out : int16, the image goes to `out_at`
     added : to each sample, before it is written
     checked, signs : added to each before its bits are noted; then bits in which a negative one counts as its opposite
