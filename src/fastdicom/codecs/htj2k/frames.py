@@ -177,16 +177,17 @@ def _decode_blocks(
 
 @kernel()
 def _fits(bands, level, largest):
-    """Whether all numbers that the wavelet makes of a level have 16 bits; `largest` is that of its low band."""
+    """Whether all numbers that the wavelet makes of a level have 16 bits; `largest` is that of its low band.
+
+    In one direction no number exceeds low + high + 1: an even one is l - (h + h' + 2) / 4, an odd one is, with its two
+    even neighbours, l + 3 / 4 h - (h' + h") / 8, and rounding adds less than 1.
+    """
     hl, lh, hh = (
         bands[3 * level + 1, BAND_LARGEST],
         bands[3 * level + 2, BAND_LARGEST],
         bands[3 * level + 3, BAND_LARGEST],
     )
-    # An even number loses half a high one, an odd one has an even one added; first in rows, then in columns.
-    low = largest + hl + (hl >> 1) + 2
-    high = lh + hh + (hh >> 1) + 2
-    return low + high + (high >> 1) + 2 <= _LARGEST
+    return largest + hl + 1 + lh + hh + 1 + 1 <= _LARGEST
 
 
 @kernel()
