@@ -6,7 +6,7 @@ import base64
 
 import numpy as np
 
-__all__ = ["IMAGE", "OTHERS", "OURS"]
+__all__ = ["DAMAGED", "IMAGE", "OTHERS", "OURS"]
 
 _Y, _X = np.mgrid[:22, :29]
 IMAGE = (((_X * _X + 3 * _X * _Y) // 7 + (_X * 7919 + _Y * 104729) % 9) % 256).astype(np.uint8)
@@ -144,3 +144,47 @@ OTHERS = {
     ),
 }
 """For others."""
+DAMAGED: dict[str, tuple[bytes, tuple[int, int], int, bool]] = {
+    "a stuffed bit of the samples that is set": (
+        _bytes(
+            "|4;u>04YEK0001D0001T00000000000001D0001T0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?k",
+            "dTm&kdTm&kdTmwh=~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000JOBazlfVEjlyPhv{*E2T#<6j192>{~v2pA;b{",
+            "reW#<6j19Qy$EmpQ;OxBvhE00030*#",
+        ),
+        (114, 98),
+        16,
+        False,
+    ),
+    "a stuffed bit of the codes that is set": (
+        _bytes(
+            "|4;u>04YEK000010000100000000000000100001000000000000E5w0sl|{2mk^A000R8QUDA90ssL31p@;>0smY86F_iyc",
+            "z}3#fOvR-czAelaCrY@02crOPjF>!NK{HPOCWY-a&u{KZXhuKkN^q*000008~_3TlfVF&PWu4^^Z<Z>fPjGi*#",
+        ),
+        (1, 1),
+        14,
+        True,
+    ),
+    "events in the half byte that says how long they are": (
+        _bytes(
+            "|4;u>04YEK0000~0000q00000000000000~0000q000000000000EBy0sl|{2mk^A000dCQUDA90ssL31Ofs;0smY85Fn74n",
+            "4p-LpqQALkdT=FWB?Wb0Z(vcZc0!{AXa5^ATTaDE-)_tkN^q*000018vp_SlfVEHfcP*9WB|Yb2_OIjfd05+0RC_T0KfnVpa",
+            "2BW00Aic-1reS0Q~2`8U+CT*UTgU-~a}zF8}~47ytpO%ER(}7w`d)K<NPfzu;s5_`i-m0T4$3;Pc}h-~u4%0RHFjWB~902Un",
+            "NRpEh5B04pE>3XT8(od5t!002+G01mf5snqJSfPinGoI(Nu0KjSh-~I<B0Qmo2LLmkK`2Kqc0ww_b^YqXK0RG?bBme+!H{lK",
+            "dsf>*fYXI=)KdEK_X8`#9S2$p10RI1GL;&#Rd%%EZ0091OU&M3(qYxMbYXJQJaGwB10MP!&fr4NqXaK-|UGN}?EJy%==T5A^",
+            "lpv640RH#z1OWfp",
+        ),
+        (52, 84),
+        16,
+        True,
+    ),
+    "a packet header that ends in FF": (
+        _bytes(
+            "|4;u>04YEK0000q0001100000000000000q000110000000000009R90sl|{2mk^A00092QUDA90ssL31q1{@0smY86Cg-XP",
+            "*6}%P*6}%P*6}vNJ#%=02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000ApimYlfWwf_4@jHeFy`Xfwcet00000|Je",
+        ),
+        (86, 52),
+        8,
+        False,
+    ),
+}
+"""(stream, rows and columns, bits, sign), found by damaging sound ones: what is wrong of each is easy to miss."""

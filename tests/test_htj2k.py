@@ -28,7 +28,7 @@ from fastdicom.codecs.together import TOGETHER
 from fastdicom.errors import DecodeError
 from fastdicom.testing import SeriesSpec, write_series
 from guard_pages import guarded
-from htj2k_streams import IMAGE, OTHERS, OURS
+from htj2k_streams import DAMAGED, IMAGE, OTHERS, OURS
 
 UID = "1.2.840.10008.1.2.4.201"
 SIZ, CAP, COD, QCD, SOT, EOC = b"\xff\x51", b"\xff\x50", b"\xff\x52", b"\xff\x5c", b"\xff\x90", b"\xff\xd9"
@@ -529,6 +529,14 @@ def test_damage_within_the_blocks() -> None:
             accepted += 1
             assert np.array_equal(found, by_openjph(bytes(stream)))
     assert accepted > 80
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_that_is_easy_to_miss(name: str) -> None:
+    """OpenJPH makes another image of it than a decoder would that misses it."""
+    data, shape, bits, signed = DAMAGED[name]
+    found = ours(data, np.empty(shape, f"{'i' if signed else 'u'}2"), bits)
+    assert found is None or np.array_equal(found, by_openjph(data))
 
 
 def test_kernels_agree_with_themselves_in_python() -> None:
