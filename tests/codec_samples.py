@@ -7,6 +7,8 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import get_decoder as pydicom_decoder
 
@@ -76,6 +78,28 @@ def format_of(number_or_uid: int | str, image: NDArray[Any], bits: int, **change
         pixel_representation=int(image.dtype.kind == "i"),
     )
     return replace(fmt, **changes)
+
+
+def damaged(draw: st.DataObject, stream: bytes, *markers: bytes) -> bytes:
+    """A stream with one to four changes, of any kind that files suffer, and markers where none should be."""
+    changed = bytearray(stream)
+    for _ in range(draw.draw(st.integers(1, 4))):
+        at = draw.draw(st.integers(0, len(changed) - 1))
+        change = draw.draw(st.sampled_from(["flip", "set", "cut", "insert", "drop", "ff"]))
+        if change == "flip":
+            changed[at] ^= 1 << draw.draw(st.integers(0, 7))
+        elif change == "set":
+            changed[at] = draw.draw(st.integers(0, 255))
+        elif change == "cut":
+            del changed[at : draw.draw(st.integers(at, len(changed)))]
+        elif change == "insert":
+            changed[at:at] = draw.draw(st.binary(max_size=20))
+        elif change == "drop":
+            del changed[at]
+        else:
+            changed[at : at + 2] = draw.draw(st.sampled_from(markers))
+        assume(changed)
+    return bytes(changed)
 
 
 def backends(syntax: str) -> list[str]:

@@ -25,7 +25,7 @@ from fastdicom.codecs.base import Decoder
 from fastdicom.codecs.jpeg_bits import PADDED, is_padding, unstuff, word
 from fastdicom.codecs.jpeg_tail import check_tail
 from fastdicom.codecs.prediction import predicted
-from fastdicom.codecs.stored import to_stored
+from fastdicom.codecs.stored import place_for, to_stored
 from fastdicom.codecs.streams import StreamHeader
 from fastdicom.codecs.via_imagecodecs import LOSSLESS_JPEG, decode_jpeg8, has_codec
 from fastdicom.types import PixelFormat
@@ -50,10 +50,7 @@ def decode(
 ) -> NDArray[Any]:
     """Decode one frame to stored values."""
     if header is not None and header.components == 1 and header.precision <= 16 and fmt.stored_dtype.kind in "iu":
-        itemsize = 1 if header.precision <= 8 else 2
-        fits = out is not None and out.flags.c_contiguous and out.flags.aligned and out.dtype.itemsize == itemsize
-        frame = out if fits and out is not None else np.empty((header.rows, header.columns), f"u{itemsize}")
-        samples = frame.view(f"u{itemsize}")
+        samples = place_for(header, out)
         spans = np.array([[0, len(data)]], np.int64)
         if _decode_all(np.frombuffer(data, np.uint8), spans, header.precision, samples[None]):
             return to_stored(samples, fmt, header, out)

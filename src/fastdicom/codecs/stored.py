@@ -12,7 +12,7 @@ from fastdicom.codecs.colour import needs_rgb, ybr_full_to_rgb_inplace
 from fastdicom.codecs.streams import JPEGLS_SYNTAXES, StreamError, StreamHeader
 from fastdicom.types import PixelFormat
 
-__all__ = ["corrected", "mask_unused_bits_inplace", "to_stored", "unused_bits"]
+__all__ = ["corrected", "mask_unused_bits_inplace", "place_for", "to_stored", "unused_bits"]
 
 
 def unused_bits(fmt: PixelFormat) -> int:
@@ -35,6 +35,19 @@ def mask_unused_bits_inplace(frame: NDArray[Any], shift: int) -> None:
     else:
         np.left_shift(frame, shift, out=frame)
         np.right_shift(frame, shift, out=frame)
+
+
+def place_for(header: StreamHeader, out: NDArray[Any] | None) -> NDArray[Any]:
+    """Where a decoder of our own puts the samples of a gray stream of up to 16 bits: `out` where they fit it as it is.
+
+    Returns
+    -------
+    (rows, columns) array of uint8 or uint16, by the precision of the stream
+    """
+    itemsize = 1 if header.precision <= 8 else 2
+    if out is None or not (out.flags.c_contiguous and out.flags.aligned) or out.itemsize != itemsize:
+        out = np.empty((header.rows, header.columns), f"u{itemsize}")
+    return out.view(f"u{itemsize}")
 
 
 def to_stored(

@@ -32,7 +32,7 @@ from fastdicom.codecs.htj2k.packets import (
 )
 from fastdicom.codecs.htj2k.tables import MODES, quad_tables
 from fastdicom.codecs.htj2k.wavelet import LINES
-from fastdicom.codecs.stored import to_stored
+from fastdicom.codecs.stored import place_for, to_stored
 from fastdicom.codecs.streams import HTJ2K_SYNTAXES, StreamHeader
 from fastdicom.types import PixelFormat
 
@@ -47,10 +47,8 @@ def decode(
 ) -> NDArray[Any]:
     """Decode one frame to stored values."""
     if header is not None and header.components == 1 and header.precision <= 16 and fmt.stored_dtype.kind in "iu":
-        itemsize = 1 if header.precision <= 8 else 2
-        fits = out is not None and out.flags.c_contiguous and out.flags.aligned and out.dtype.itemsize == itemsize
-        frame = out if fits and out is not None else np.empty((header.rows, header.columns), f"u{itemsize}")
-        samples = frame.view(f"{'i' if header.signed else 'u'}{itemsize}")
+        samples = place_for(header, out)
+        samples = samples.view(f"{'i' if header.signed else 'u'}{samples.itemsize}")
         spans = np.array([[0, len(data)]], np.int64)
         if _decode_all(np.frombuffer(data, np.uint8), spans, header.precision, header.signed, samples[None]):
             return to_stored(samples, fmt, header, out)

@@ -85,11 +85,13 @@ def _is_all(read, there):
 
 
 @kernel()
-def _decode_block(block, number, bands, sample_bits, streams, found, sizes, above, bounds, words, lowest, coefficients):
+def _decode_block(block, number, bands, sample_bits, streams, found, sizes, rows, lowest, coefficients):
     """The second step for one block; False where it is not for this decoder.
 
+    rows : memory for what is known of a row of quads
     lowest, coefficients : int32 for the lowest band, int16 for the others
     """
+    above, bounds, words = rows
     band, width, height = block[BLOCK_BAND], block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
     step = bands[band, BAND_WIDTH]
     at, begin = bands[band, BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN], np.uint64(number * STREAM_NBYTES)
@@ -120,25 +122,9 @@ def _clear_block(block, bands, lowest, coefficients):
 
 
 @kernel()
-def _decode_blocks(
-    source,
-    blocks,
-    count,
-    bands,
-    tables,
-    amounts,
-    streams,
-    events,
-    contexts,
-    found,
-    sizes,
-    above,
-    bounds,
-    words,
-    lowest,
-    out,
-):
+def _decode_blocks(source, blocks, count, bands, memory, lowest, out):
     """All blocks of a frame, two at a time where neighbours have one size; False where one is not for this decoder."""
+    tables, amounts, streams, events, contexts, found, sizes, rows_of_quads = memory
     k = 0
     while k < count:
         block = blocks[k]
@@ -169,7 +155,7 @@ def _decode_blocks(
         for number in range(together):
             its = other_bits if number else sample_bits
             block = blocks[k + number]
-            if not _decode_block(block, number, bands, its, streams, found, sizes, above, bounds, words, lowest, out):
+            if not _decode_block(block, number, bands, its, streams, found, sizes, rows_of_quads, lowest, out):
                 return False
         k += together
     return True
@@ -290,6 +276,7 @@ def decode_frames(
     The arguments between are memory.
     """
     fill_amounts(amounts)
+    memory = (tables, amounts, streams, events, contexts, found, sizes, (above, bounds, words))
     pixels = wanted[ROWS] * wanted[COLUMNS]
     for number in range(len(spans)):
         if not parse_header(source, spans[number, 0], spans[number, 1], facts):
@@ -301,24 +288,7 @@ def decode_frames(
         count = find_blocks(source, spans[number, 1], facts, bands, blocks, tree, reader)
         if count < 0:
             return number
-        if not _decode_blocks(
-            source,
-            blocks,
-            count,
-            bands,
-            tables,
-            amounts,
-            streams,
-            events,
-            contexts,
-            found,
-            sizes,
-            above,
-            bounds,
-            words,
-            lowest,
-            coefficients,
-        ):
+        if not _decode_blocks(source, blocks, count, bands, memory, lowest, coefficients):
             return number
         most, at = min(bits, facts[PRECISION]), np.int64(0) if len(narrow) else number * pixels
         if not _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, at, most):
