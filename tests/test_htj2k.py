@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fastdicom
-from codec_samples import damaged, format_of, smooth
+from codec_samples import by_pydicom, damaged, format_of, smooth
 from fastdicom import codecs
 from fastdicom.codecs import decode_frame, decode_together, htj2k
 from fastdicom.codecs.dropped import raising_dropped
@@ -360,7 +360,7 @@ def test_streams_that_differ_are_left_to_others() -> None:
         out = np.zeros((3, *image.shape), np.uint8)
         buffer, spans = together([encoded(image), other, encoded(image)])
         assert htj2k.decode_spans(buffer, spans, fmt, out) == 1
-        assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out) is (False if known else None)
+        assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out) is (True if known else None)
         if known:
             assert np.array_equal(out, [image] * 3)
 
@@ -393,9 +393,31 @@ def test_only_what_is_for_others_is_decoded_by_others(monkeypatch: pytest.Monkey
         calls.clear()
         frames = [image if kind == "u" else other for kind in kinds]
         buffer, spans = together([for_us if kind == "u" else for_others for kind in kinds])
-        assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out[: len(kinds)]) is False
+        assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out[: len(kinds)]) is True
         assert np.array_equal(out[: len(kinds)], frames)
         assert calls == expected
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("palette", [False, True])
+@pytest.mark.parametrize("kinds", ["u", "uou", "ooo", "oouu"])
+def test_what_others_have_put_right_is_left_alone(signed: bool, palette: bool, kinds: str) -> None:
+    """Indices into a palette have the bits of the stream, whatever its sign, as in pydicom; gray values have not."""
+    image = smooth((40, 50), 12, signed=not signed)
+    photometric = "PALETTE COLOR" if palette else "MONOCHROME2"
+    fmt = replace(format_of(201, image, 12), pixel_representation=int(signed), photometric_interpretation=photometric)
+    for_us = with_precision(smooth((40, 50), 12, signed=signed), 12)
+    streams = [for_us if kind == "u" else with_precision(image, 12) for kind in kinds]
+    expected = np.stack([decode_frame("imagecodecs.htj2k", stream, fmt) for stream in streams])
+    if "o" in kinds:
+        assert np.array_equal(expected[kinds.index("o")], by_pydicom(streams[kinds.index("o")], fmt, "pylibjpeg"))
+    buffer, spans = together(streams)
+    out = np.empty((len(streams), *image.shape), fmt.stored_dtype)
+    assert decode_together("fastdicom.htj2k", buffer, spans, fmt, out) is ("o" in kinds)
+    assert np.array_equal(out, expected)
+    strided = np.zeros((len(streams), 40, 100), fmt.stored_dtype)[:, :, ::2]
+    assert decode_together("fastdicom.htj2k", buffer, spans, fmt, strided) is True
+    assert np.array_equal(strided, expected)
 
 
 def test_spans_outside_of_the_buffer_are_refused() -> None:

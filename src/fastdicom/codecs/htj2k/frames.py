@@ -166,7 +166,7 @@ def _fits(bands, level, largest):
     """Whether all numbers that the wavelet makes of a level have 16 bits; `largest` is that of its low band.
 
     In one direction no number exceeds low + high + 1: an even one is l - (h + h' + 2) / 4, an odd one is, with its two
-    even neighbours, l + 3 / 4 h - (h' + h") / 8, and rounding adds less than 1.
+    even neighbours, l + 3 / 4 h - (h' + h") / 8, and rounding adds 1 at most.
     """
     hl, lh, hh = (
         bands[3 * level + 1, BAND_LARGEST],
