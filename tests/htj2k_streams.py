@@ -17,17 +17,16 @@ def _bytes(*lines: str) -> bytes:
 
 
 OURS = {
-    # -block_size {8,16} -prog_order LRCP
-    "blocks of 8 x 16": _bytes(
-        "|4;u>04YEK0000T0000M00000000000000T0000M0000000000009R90sl|{2mk^A000F4QUDA9000311pxv;0smY86ChAnSYTLK",
-        "U|3jSSXfw4P+0$D02TlNPjF>!N>E53R%LP^FfKVRFfRX)015yA0006F00IA#z!HFw0S9ydzzJXkumLFE0S9yd<^YFu0N?=!bO68#",
+    # -block_size {16,16} -prog_order LRCP
+    "blocks of 16 x 16": _bytes(
+        "|4;u>04YEK0000T0000M00000000000000T0000M0000000000009R90sl|{2mk^A000F4QUDA9000311p)#<0smY86ChAnSYTLK",
+        "U|3jSSXfw4P+0$D02TlNPjF>!N>E53R%LP^FfKVRFfRX)015yA0006100IA#z!HFw0S9ydzzJXkumLFE0S9yd<^YFu0N?=!bO68#",
         "hyg4BOp6bb@Bl)T0EGTBGXM(0075hXzzWy_SpXH_tB1@*Cm`)tt_YEq0JlN|(?dZ|<`Kk~091jjasdQEUqcVLA~@Fozzd*&7PJ7m",
         "033161Uu7eGvxrYA%kEPi2Y$x=XLOlKfPqu_O-FU06_xs5soqxz-L-Nbqs_M<7UqgVcY;VDKl}5axju0HUgsHhWlUyBG3N+5CH!#",
-        "h3oiGI&lHu4b$$w0B+-Y4ghYub$~u2lf`p#2ue)+V@B~S@L-btH{HLnf3L<%w(;M;@83yq`>;BA0Zus};K+i55QZZc7JgqD7SJKq",
-        "+v#DD0OcJ40RCI<Vh7$TvhWE>_IQ=Y*zQsR$jezMa*Yu6oD1R4WY&>zQ2ZMj@tg}qPbY((xL$Dpt$)*h(I3MfIGyBt=;}|qJ0!ji",
-        "U&(m^GE{a~0vZ`~>@NI2G9s-*u;H$eRg`w$F(JT-la@ATsB#3=3I#(X{s0$iI^kIdrZ{VWCT91M|BFRGy>98a0ek?g9Ken;U@`|-",
-        "f&*ZWmBE9W2*+SnzNLNC^vbr0xnq6zJHBr751?$NPI&=fL%{<r(SyU`A5`FvAg}-f@Q0Y_M<4?5PLef#A4p+)&#f}k($_|HztaK#",
-        "*#",
+        "h3oiGI&lHO7pcG(y1)z806rs=Q*QAb5O8GV5JU_PLKumE?8t?M-xs6!B4Ys^V!fRn1_=eAydwa>a4q%HU#9T`jhFU6@mqJV#!G-D",
+        "Cp*~h-_H;}{q&YT$93@gusV1G$jezMa*YgScO^iGdd`LLH!|qhT{x3jN5Vnze`G{jhhX~~8u6S9;csLWrQLT-L{BG!p11;>IB98f",
+        "hAKyR#Zj$LFht@27i(I#{-67WWR8gb81%;ryyAC}08GvAOU{m@fB3Xv-JOzO-nVtG4qwTB0(=0h9Be26c9a2!mWat5U_Lk;{safW",
+        "9xH<i{1F5e7(A$n1mF)b(T@O*ivav^9VPnL)UUOEdsEXY+CvKzP0Jkm($DX?-SqUP&E8??&bPauY^6?m0{__",
     ),
     # -block_size {4,1024} -num_decomps 1
     "blocks of 4 x 1024": _bytes(

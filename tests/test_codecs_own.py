@@ -167,7 +167,7 @@ def test_rle_of_several_blocks_stays_within_its_memory(data: st.DataObject) -> N
     planes = np.full((segments + 2, rle._WIDTH), 0xA5, np.uint8)
     inside, state = planes[1:-1], np.empty((2, segments), np.uint64)
     target = out[guard:-guard]
-    assert rle._decode_frames(source, bounds, pixels, 1, inside, state, target) == -1
+    assert rle._decode_frames(source, bounds, pixels, 1, inside, state, target) == (1, -1)
     assert (out[:guard] == 0xA5).all()
     assert (out[-guard:] == 0xA5).all()
     assert (planes[0] == 0xA5).all()
@@ -176,6 +176,23 @@ def test_rle_of_several_blocks_stays_within_its_memory(data: st.DataObject) -> N
     for number, part in enumerate(parts):
         expected = np.frombuffer(bytes(decode_segment(part)), np.uint8)[:pixels]
         assert np.array_equal(target.reshape(-1, segments)[:, number], expected)
+
+
+@pytest.mark.parametrize("damage", ["header", "segment"])
+def test_rle_of_several_frames_ends_before_a_damaged_one(damage: str) -> None:
+    from fastdicom.codecs import rle
+
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    fmt = format_of(RLE, image, 8)
+    good = _rle(bytes([63, *image.ravel().tolist()]) + b"\x80")
+    bad = b"\0" * 4 + good[4:] if damage == "header" else _rle(bytes([31, *range(32)]))
+    for place in range(3):
+        streams = [bad if place == k else good for k in range(3)]
+        ends = np.cumsum([len(stream) for stream in streams])
+        spans = np.stack([ends - [len(stream) for stream in streams], ends], axis=1)
+        out = np.zeros((3, 8, 8), np.uint8)
+        assert rle.decode_spans(np.frombuffer(b"".join(streams), np.uint8), spans, fmt, out) == place
+        assert (out[:place] == image).all()
 
 
 def test_rle_kernel_equals_its_python_source() -> None:

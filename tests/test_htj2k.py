@@ -22,7 +22,17 @@ from fastdicom.codecs import decode_frame, decode_together, htj2k
 from fastdicom.codecs.dropped import raising_dropped
 from fastdicom.codecs.htj2k import tables
 from fastdicom.codecs.htj2k.frames import _fits, decode_frames
-from fastdicom.codecs.htj2k.packets import BAND_FACTS, BAND_LARGEST
+from fastdicom.codecs.htj2k.packets import (
+    BAND_AT,
+    BAND_FACTS,
+    BAND_HEIGHT,
+    BAND_WIDTH,
+    COLUMNS,
+    FACTS,
+    LEVELS,
+    ROWS,
+    lay_out_bands,
+)
 from fastdicom.codecs.htj2k.wavelet import LINES, join_bands
 from fastdicom.codecs.together import TOGETHER
 from fastdicom.errors import DecodeError
@@ -157,8 +167,8 @@ def test_amounts_of_any_size() -> None:
 
 
 def test_the_table_of_amounts_holds_all_that_its_codes_say() -> None:
-    table = np.zeros(256 * tables.MODES, np.uint16)
-    tables.fill_amounts.python(table)
+    table = tables.amount_table()
+    assert len(table) == 256 * tables.MODES
     escapes = 0
     for place, entry in enumerate(table.tolist()):
         mode, bits = divmod(place, 256)
@@ -211,15 +221,23 @@ def joined(low: NDArray[Any], hl: NDArray[Any], lh: NDArray[Any], hh: NDArray[An
 def test_what_16_bits_hold_is_known_beforehand() -> None:
     """Bands of the largest numbers for which the bound is kept, with the signs that add up."""
     rng = np.random.default_rng(5)
-    bands = np.zeros((4, BAND_FACTS), np.int64)
     largest = 0
     for _ in range(60):
         limits = rng.integers(0, 32_000, 4) * rng.choice([0, 1, 1], 4)
-        bands[1:, BAND_LARGEST] = limits[1:]
-        while not _fits.python(bands, 0, limits[0]):
-            limits = limits * 99 // 100
-            bands[1:, BAND_LARGEST] = limits[1:]
         height, width = rng.integers(2, 9, 2).tolist()
+        facts, bands = np.zeros(FACTS, np.int64), np.zeros((4, BAND_FACTS), np.int64)
+        facts[[ROWS, COLUMNS, LEVELS]] = height, width, 1
+        lay_out_bands.python(facts, bands)
+
+        sizes = (bands[:, BAND_WIDTH] * bands[:, BAND_HEIGHT]).tolist()
+
+        def fits(limits: NDArray[Any], sizes: list[int] = sizes, bands: NDArray[np.int64] = bands) -> bool:
+            filled = np.repeat(limits, sizes)
+            return bool(_fits.python(filled[: sizes[0]], 0, filled, bands, 0))
+
+        while not fits(limits):
+            limits = limits * 99 // 100
+        assert fits(-limits)
         y, x = np.mgrid[:height, :width]
         for pattern in (rng.choice([-1, 1], (height, width)), 1 - 2 * ((x ^ y) & 1), 1 - 2 * (x & 1), 1 - 2 * (y & 1)):
             parts = [
@@ -228,17 +246,34 @@ def test_what_16_bits_hold_is_known_beforehand() -> None:
                     limits, rng.choice([-1, 1], 4), [(0, 0), (0, 1), (1, 0), (1, 1)], strict=True
                 )
             ]
-            flat = np.concatenate([part.reshape(-1) for part in parts[1:]])
-            starts = tuple(np.cumsum([0, *(part.size for part in parts[1:3])]).tolist())
+            flat = np.concatenate([part.reshape(-1) for part in parts])
+            starts = tuple(bands[1:, BAND_AT].tolist())
             memory = np.zeros((LINES, width), np.int16), np.zeros(width + 1, np.int16)
             out = np.zeros(height * width, np.int16)
             low = parts[0].reshape(-1)
-            seen = join_bands.python(low, 0, flat, starts, height, width, *memory, out, 0, 0, 0, -1)
+            seen = join_bands.python(low, 0, flat, starts, height, width, *memory, out, 0, 0, 40_000)
             expected = joined(*parts)
             assert np.array_equal(out.reshape(height, width), expected)
-            assert np.abs(expected).max() <= seen + 1
+            assert seen == np.bitwise_or.reduce(expected.ravel() + 40_000)
             largest = max(largest, int(np.abs(expected).max()))
     assert largest > 32_000  # and no less would do
+
+
+def test_large_frames_of_bytes_are_for_others() -> None:
+    """Those of 16 bits are not: what is needed for them is less than two frames."""
+    image = smooth((1025, 1024), 8)
+    assert ours(encoded(image), image, 8) is None
+    assert np.array_equal(_or_nothing(ours(encoded(image[:1024]), image[:1024], 8)), image[:1024])
+    wide = image.astype(np.uint16)
+    taken: list[int] = []
+
+    def counted(shape: Any, dtype: Any) -> NDArray[Any]:
+        taken.append(np.empty(shape, dtype).nbytes)
+        return np.empty(shape, dtype)
+
+    with patch.object(htj2k, "_take", counted):
+        assert np.array_equal(_or_nothing(ours(encoded(wide), wide, 16)), wide)
+    assert wide.nbytes < sum(taken) < 2 * wide.nbytes
 
 
 @pytest.mark.parametrize("name", OURS)

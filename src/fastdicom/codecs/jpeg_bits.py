@@ -1,4 +1,4 @@
-"""The entropy-coded data of a JPEG as bits: kernels for the decoder of lossless JPEG and for the check of the others.
+"""The entropy-coded data of a JPEG as bits: kernels for the decoders of lossless JPEG and HTJ2K, and for a check.
 
 Source: ISO 10918-1 B.1.1.5 (FF 00).
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from fastdicom._numba import kernel
 
-__all__ = ["PADDED", "PADDING_NBYTES", "is_padding", "unstuff", "word"]
+__all__ = ["PADDED", "PADDING_NBYTES", "has_ff", "is_padding", "unstuff", "word"]
 
 PADDED = 32
 """Bytes that the memory for the data must have beyond theirs: `unstuff` and `word` touch that much more."""
@@ -37,6 +37,13 @@ def word(data, at):
 
 
 @kernel()
+def has_ff(eight_bytes):
+    """Whether one of the bytes of a word is FF."""
+    flipped = ~eight_bytes
+    return (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS != _NO_FF
+
+
+@kernel()
 def unstuff(source, first, last, scratch):
     """Copy the data up to a marker without the 00 after each FF, zeros behind them: their bytes, and where they end.
 
@@ -46,11 +53,7 @@ def unstuff(source, first, last, scratch):
     one, eight = np.uint64(1), np.uint64(8)
     is_marker = False
     while at < stop and not is_marker:
-        has_ff = True
-        if at + eight < stop:
-            flipped = ~word(source, at)
-            has_ff = (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS != _NO_FF
-        if not has_ff:
+        if at + eight < stop and not has_ff(word(source, at)):
             for k in range(eight):
                 scratch[to + k] = source[at + k]
             at += eight

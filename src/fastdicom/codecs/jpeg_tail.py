@@ -244,7 +244,15 @@ def _matches(tail, bits, count, skipped):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(const(uint8[::1]), int64, int64, int64, const(int64[:, :, ::1]), int8[:, ::1], int64[::1])")
-def _count_codes(source, first, last, wanted, codes, sizes, counted):  # type: ignore[no-untyped-def]
+def _count_codes(
+    source: NDArray[np.uint8],
+    first: int,
+    last: int,
+    wanted: int,
+    codes: NDArray[np.int64],
+    sizes: NDArray[np.int8],
+    counted: NDArray[np.int64],
+) -> None:
     """How many of the `wanted` samples have a code, and how many bytes are left after the last.
 
     sizes : (components, 65536) all -1; filled with the category that each 16 bits start with

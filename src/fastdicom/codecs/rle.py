@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -25,14 +26,17 @@ _OK = -1
 
 def _decode_all(
     source: NDArray[np.uint8], bounds: NDArray[np.int64], pixels: int, bytes_per_sample: int, out: NDArray[np.uint8]
-) -> int:
+) -> tuple[int, int]:
     """`_decode_frames` with the memory that it works in."""
     segments = bounds.shape[1] // 2
     planes, state = np.empty((segments, _WIDTH), np.uint8), np.empty((2, segments), np.uint64)
     return _decode_frames(source, bounds, pixels, bytes_per_sample, planes, state, out)
 
 
-@kernel("int64(const(uint8[::1]), const(int64[:, ::1]), int64, int64, uint8[:, ::1], uint64[:, ::1], uint8[::1])")
+@kernel(
+    "UniTuple(int64, 2)(const(uint8[::1]), const(int64[:, ::1]), int64, int64, uint8[:, ::1], uint64[:, ::1], "
+    "uint8[::1])"
+)
 def _decode_frames(
     source: NDArray[np.uint8],
     bounds: NDArray[np.int64],
@@ -41,13 +45,13 @@ def _decode_frames(
     planes: NDArray[np.uint8],
     state: NDArray[np.uint64],
     out: NDArray[np.uint8],
-) -> int:
-    """Decode frames one after the other into `out`; return -1, or what the first that is damaged returned."""
+) -> tuple[int, int]:
+    """Decode frames into `out`, up to one that is damaged: how many, and -1 or what that one returned."""
     for k in range(len(bounds)):
         answer = _decode_segments(source, bounds[k], pixels, bytes_per_sample, planes, state, out, k)
         if answer != _OK:
-            return answer
-    return _OK
+            return k, answer
+    return len(bounds), _OK
 
 
 @kernel()
@@ -160,15 +164,14 @@ def parse_segments(data: bytes | memoryview, expected: int) -> list[int]:
 
 
 def decode_spans(buffer: NDArray[np.uint8], spans: NDArray[np.int64], fmt: PixelFormat, out: NDArray[Any]) -> int:
-    """Decode gray frames for `decode_together`: all of them, or none."""
-    try:
-        segments = [parse_segments(buffer[a:b].data, fmt.stored_dtype.itemsize) for a, b in spans.tolist()]
-    except StreamError:
-        return 0
-    bounds = np.array(segments, np.int64) + spans[:, :1]
-    pixels, flat = fmt.rows * fmt.columns, out.reshape(-1).view(np.uint8)
-    is_done = _decode_all(buffer, bounds, pixels, fmt.stored_dtype.itemsize, flat) == _OK
-    return len(spans) if is_done else 0
+    """Decode gray frames for `decode_together`."""
+    itemsize = fmt.stored_dtype.itemsize
+    segments: list[list[int]] = []
+    with suppress(StreamError):
+        for first, last in spans.tolist():
+            segments.append(parse_segments(buffer[first:last].data, itemsize))
+    bounds = np.array(segments, np.int64).reshape(-1, 2 * itemsize) + spans[: len(segments), :1]
+    return _decode_all(buffer, bounds, fmt.rows * fmt.columns, itemsize, out.reshape(-1).view(np.uint8))[0]
 
 
 def decode(
@@ -179,10 +182,10 @@ def decode(
     bounds = np.array([parse_segments(data, fmt.samples_per_pixel * itemsize)], np.int64)
     frame = out if out is not None and out.flags.c_contiguous else np.empty(fmt.frame_shape, fmt.stored_dtype)
     source, pixels = np.frombuffer(data, np.uint8), fmt.rows * fmt.columns
-    short = _decode_all(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
+    _, short = _decode_all(source, bounds, pixels, itemsize, frame.reshape(-1).view(np.uint8))
     if short > _OK and fmt.bits_allocated == 1:  # eight pixels a byte (PS3.5 8.2.2); a byte a pixel is seen as well
         packed = np.empty(-(-pixels // 8), np.uint8)
-        short = _decode_all(source, bounds, packed.size, 1, packed)
+        _, short = _decode_all(source, bounds, packed.size, 1, packed)
         frame[...] = np.unpackbits(packed, count=pixels, bitorder="little").reshape(fmt.frame_shape)
     if short < _OK:
         raise StreamError(

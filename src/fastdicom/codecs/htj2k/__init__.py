@@ -27,10 +27,10 @@ from fastdicom.codecs.htj2k.packets import (
     PRECISION,
     READER_FACTS,
     ROWS,
-    blocks_of_band,
+    lay_out_bands,
     parse_header,
 )
-from fastdicom.codecs.htj2k.tables import MODES, quad_tables
+from fastdicom.codecs.htj2k.tables import amount_table, quad_tables
 from fastdicom.codecs.htj2k.wavelet import LINES
 from fastdicom.codecs.stored import place_for, to_stored
 from fastdicom.codecs.streams import HTJ2K_SYNTAXES, StreamHeader
@@ -39,6 +39,8 @@ from fastdicom.types import PixelFormat
 __all__ = ["DECODERS", "decode", "decode_spans"]
 
 _ALL = -1
+_MOST_NARROW = 1 << 20
+"""Pixels of a frame of bytes: it takes five times its memory, and ten workers with larger ones would take too much."""
 _take = np.empty
 
 
@@ -78,13 +80,16 @@ def _decode_all(
     rows, columns = int(facts[ROWS]), int(facts[COLUMNS])
     if (rows, columns) != out.shape[1:] or facts[PRECISION] > 16 or bool(facts[IS_SIGNED]) != is_signed:
         return 0
-    blocks, most_blocks = blocks_of_band(facts, bands)
+    if out.itemsize == 1 and rows * columns > _MOST_NARROW:
+        return 0
+    blocks, most_blocks = lay_out_bands(facts, bands)
     memory = _memory(rows, columns, blocks, most_blocks, int(bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]))
     if out.itemsize == 2:
         memory += (out.reshape(-1).view(np.int16), _take(0, np.uint8))
     else:
         memory += (_take(rows * columns, np.int16), out.reshape(-1).view(np.uint8))
-    failed = decode_frames(source, spans, facts, min(bits, 8 * out.itemsize), quad_tables(), bands, *memory)
+    tables = (quad_tables(), amount_table())
+    failed = decode_frames(source, spans, facts, min(bits, 8 * out.itemsize), bands, *tables, *memory)
     return len(spans) if failed == _ALL else failed
 
 
@@ -95,7 +100,6 @@ def _memory(rows: int, columns: int, blocks: int, most_blocks: int, lowest: int)
         Blocks of all bands, of the one with most; coefficients of the lowest band.
     """
     return (
-        _take(256 * MODES, np.uint16),  # amounts
         _take(FACTS, np.int64),
         _take((blocks, BLOCK_FACTS), np.int64),
         _take((4 * most_blocks + 64, 2), np.int32),  # tree

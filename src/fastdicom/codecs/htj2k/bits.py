@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastdicom._numba import kernel
+from fastdicom.codecs.jpeg_bits import has_ff, word
 
 __all__ = [
     "EVENT_FACTS",
-    "PADDED",
     "begin_events",
     "give_back_zeros",
     "load",
@@ -26,11 +26,9 @@ __all__ = [
     "unstuff_forward",
 ]
 
-PADDED = 64
-"""Bytes that the memory for a stream must have beyond its own."""
 _1, _3, _4, _7, _8, _56, _63, _64 = (np.uint64(number) for number in (1, 3, 4, 7, 8, 56, 63, 64))
 _0, _15, _7F, _BYTE = np.uint64(0), np.uint64(15), np.uint64(0x7F), np.uint64(0xFF)
-_LOW_BITS, _HIGH_BITS = np.uint64(0x0101_0101_0101_0101), np.uint64(0x8080_8080_8080_8080)
+_HIGH_BITS = np.uint64(0x8080_8080_8080_8080)
 _AT, _STOP, _BITS, _COUNT, _AFTER_FF, _STATE, _RUN, EVENT_FACTS = range(8)
 """Of a block: place in the stream; bits that were taken from it, on top; whether one is stuffed; the state of the code;
 _RUN: what is left of the run, twice its zeros, and one where an event of 1 follows."""
@@ -39,18 +37,18 @@ _EXPONENTS = 0x5_4332_2211_1000
 
 
 @kernel()
+def _swapped(word):
+    """The bytes in the opposite order. LLVM makes one instruction of it."""
+    swapped = _0
+    for k in range(np.uint64(8)):
+        swapped |= (word >> (k << _3) & _BYTE) << (_56 - (k << _3))
+    return swapped
+
+
+@kernel()
 def load(stream, at):
     """64 bits, the first byte lowest. LLVM makes one load of it."""
-    return (
-        np.uint64(stream[at])
-        | np.uint64(stream[at + np.uint64(1)]) << np.uint64(8)
-        | np.uint64(stream[at + np.uint64(2)]) << np.uint64(16)
-        | np.uint64(stream[at + np.uint64(3)]) << np.uint64(24)
-        | np.uint64(stream[at + np.uint64(4)]) << np.uint64(32)
-        | np.uint64(stream[at + np.uint64(5)]) << np.uint64(40)
-        | np.uint64(stream[at + np.uint64(6)]) << np.uint64(48)
-        | np.uint64(stream[at + np.uint64(7)]) << np.uint64(56)
-    )
+    return _swapped(word(stream, at))
 
 
 @kernel()
@@ -70,12 +68,11 @@ def unstuff_forward(source, first, last, streams, begin):
     at, stop, to, carry, after_ff = np.uint64(first), np.uint64(last), _0, _0, _0
     while at < stop:
         if after_ff == _0 and at + _8 <= stop:
-            word = load(source, at)
-            flipped = ~word
-            if (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS == _0:  # no byte is FF
+            bits = load(source, at)
+            if not has_ff(bits):
                 shift = to & _7
-                _store(streams, begin + (to >> _3), carry | word << shift)
-                carry = word >> _1 >> (_63 - shift)
+                _store(streams, begin + (to >> _3), carry | bits << shift)
+                carry = bits >> _1 >> (_63 - shift)
                 to += _64
                 at += _8
                 continue
@@ -93,8 +90,7 @@ def unstuff_forward(source, first, last, streams, begin):
             to += count
             after_ff = np.uint64(byte == _BYTE)
     _store(streams, begin + (to >> _3), carry | ~_0 << (to & _7))
-    for k in range(4):
-        _store(streams, begin + (to >> _3) + np.uint64(8 * k + 8), ~_0)
+    _store(streams, begin + (to >> _3) + _8, ~_0)
     return np.int64(to)
 
 
@@ -114,14 +110,12 @@ def unstuff_backward(source, first, last, streams, begin):
     at = np.int64(last) - 3
     while at >= first:
         if at - 7 >= first:
-            word = load(source, np.uint64(at - 7))
-            flipped = ~(word | _HIGH_BITS)
-            if (flipped - _LOW_BITS) & ~flipped & _HIGH_BITS == _0:  # no byte ends in seven ones
-                is_above = word & _BYTE > np.uint64(0x8F)
-                word = _swapped(word)
+            bits = word(source, np.uint64(at - 7))
+            if not has_ff(bits | _HIGH_BITS):  # no byte ends in seven ones
+                is_above = bits >> _56 > np.uint64(0x8F)
                 shift = to & _7
-                _store(streams, begin + (to >> _3), carry | word << shift)
-                carry = word >> _1 >> (_63 - shift)
+                _store(streams, begin + (to >> _3), carry | bits << shift)
+                carry = bits >> _1 >> (_63 - shift)
                 to += _64
                 at -= 8
                 continue
@@ -142,18 +136,8 @@ def unstuff_backward(source, first, last, streams, begin):
             to += count
             is_above = byte > np.uint64(0x8F)
     _store(streams, begin + (to >> _3), carry)
-    for k in range(4):
-        _store(streams, begin + (to >> _3) + np.uint64(8 * k + 8), _0)
+    _store(streams, begin + (to >> _3) + _8, _0)
     return np.int64(to)
-
-
-@kernel()
-def _swapped(word):
-    """The bytes in the opposite order. LLVM makes one instruction of it."""
-    swapped = _0
-    for k in range(np.uint64(8)):
-        swapped |= (word >> (k << _3) & _BYTE) << (_56 - (k << _3))
-    return swapped
 
 
 @kernel()

@@ -7,11 +7,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastdicom._numba import kernel
-from fastdicom.codecs.htj2k.bits import PADDED, begin_events, unstuff_backward, unstuff_forward
+from fastdicom.codecs.htj2k.bits import begin_events, unstuff_backward, unstuff_forward
 from fastdicom.codecs.htj2k.packets import (
     BAND_AT,
     BAND_HEIGHT,
-    BAND_LARGEST,
     BAND_PLANES,
     BAND_WIDTH,
     BLOCK_AT,
@@ -30,20 +29,19 @@ from fastdicom.codecs.htj2k.packets import (
     PRECISION,
     ROWS,
     find_blocks,
-    lay_out_bands,
     parse_header,
 )
 from fastdicom.codecs.htj2k.quads import decode_quads, row_length
-from fastdicom.codecs.htj2k.samples import MOST_BITS, MOST_LOW_BITS, decode_low_samples, decode_samples
-from fastdicom.codecs.htj2k.tables import fill_amounts
+from fastdicom.codecs.htj2k.samples import MOST_BITS, MOST_LOW_BITS, decode_low_samples, decode_samples, has_outside
 from fastdicom.codecs.htj2k.wavelet import join_bands
+from fastdicom.codecs.jpeg_bits import PADDED
 
 __all__ = ["MOST_QUADS", "MOST_ROW", "STREAM_NBYTES", "decode_frames"]
 
-MOST_CODES_NBYTES = 4079
-MOST_BLOCK_NBYTES = 4096 * MOST_LOW_BITS // 7 + MOST_CODES_NBYTES
+_MOST_CODES_NBYTES = 4079
+_MOST_BLOCK_NBYTES = 4096 * MOST_LOW_BITS // 7 + _MOST_CODES_NBYTES
 """Of a block: 4096 samples with all their bits, seven a byte, and the codes."""
-STREAM_NBYTES = MOST_BLOCK_NBYTES + PADDED
+STREAM_NBYTES = _MOST_BLOCK_NBYTES + PADDED
 """Memory for each of four streams: the bits of the samples of two blocks, then their codes."""
 MOST_QUADS = 2304
 """Places for the quads of a block in memory, with the row above it and the edges: 4 x 1024 samples need most."""
@@ -65,7 +63,7 @@ def _begin_block(source, block, bands, streams, events, found, number, quads, ro
     first, nbytes = block[BLOCK_AT], block[BLOCK_NBYTES]
     last = first + nbytes
     codes = np.int64(source[last - 1]) << 4 | np.int64(source[last - 2]) & 15
-    if nbytes > MOST_BLOCK_NBYTES or not 2 <= codes <= min(nbytes, MOST_CODES_NBYTES):
+    if nbytes > _MOST_BLOCK_NBYTES or not 2 <= codes <= min(nbytes, _MOST_CODES_NBYTES):
         return np.int64(-1), np.int64(-1)
     sample_bits = unstuff_forward(source, first, last - codes, streams, np.uint64(number * STREAM_NBYTES))
     code_bits = unstuff_backward(source, last - codes, last, streams, np.uint64((2 + number) * STREAM_NBYTES))
@@ -93,6 +91,10 @@ def _decode_block(block, number, bands, sample_bits, streams, found, sizes, rows
     """
     above, bounds, words = rows
     band, width, height = block[BLOCK_BAND], block[BLOCK_WIDTH], block[BLOCK_HEIGHT]
+    if has_outside(found, number, width, height):
+        return False
+    for quad in range(len(above)):
+        above[quad] = 0
     step = bands[band, BAND_WIDTH]
     at, begin = bands[band, BAND_AT] + block[BLOCK_ROW] * step + block[BLOCK_COLUMN], np.uint64(number * STREAM_NBYTES)
     if band == 0:
@@ -100,10 +102,9 @@ def _decode_block(block, number, bands, sample_bits, streams, found, sizes, rows
         read = decode_low_samples(streams, begin, number, width, height, most, found, sizes, above, lowest, at, step)
         return _is_all(read, sample_bits)
     most = min(MOST_BITS, bands[band, BAND_PLANES] + 1)
-    read, largest = decode_samples(
+    read = decode_samples(
         streams, begin, number, width, height, most, found, sizes, above, bounds, words, coefficients, at, step
     )
-    bands[band, BAND_LARGEST] = max(bands[band, BAND_LARGEST], largest)
     return _is_all(read, sample_bits)
 
 
@@ -145,8 +146,6 @@ def _decode_blocks(source, blocks, count, bands, memory, lowest, out):
         )
         if sample_bits < 0 or other_bits < 0:
             return False
-        for quad in range(quads + 2):
-            contexts[0, quad] = contexts[1, quad] = 0
         used, other_used = decode_quads(
             source, streams, _FIRST_CODES, _SECOND_CODES, quads, rows, tables, amounts, events, contexts, found, sizes
         )
@@ -162,21 +161,6 @@ def _decode_blocks(source, blocks, count, bands, memory, lowest, out):
 
 
 @kernel()
-def _fits(bands, level, largest):
-    """Whether all numbers that the wavelet makes of a level have 16 bits; `largest` is that of its low band.
-
-    In one direction no number exceeds low + high + 1: an even one is l - (h + h' + 2) / 4, an odd one is, with its two
-    even neighbours, l + 3 / 4 h - (h' + h") / 8, and rounding adds 1 at most.
-    """
-    hl, lh, hh = (
-        bands[3 * level + 1, BAND_LARGEST],
-        bands[3 * level + 2, BAND_LARGEST],
-        bands[3 * level + 3, BAND_LARGEST],
-    )
-    return largest + hl + 1 + lh + hh + 1 + 1 <= _LARGEST
-
-
-@kernel()
 def _largest(numbers, at, count):
     """What no number exceeds."""
     found, at = np.int32(0), np.uint64(at)
@@ -187,64 +171,64 @@ def _largest(numbers, at, count):
 
 
 @kernel()
+def _fits(low, low_at, coefficients, bands, level):
+    """Whether all numbers that the wavelet makes of a level have 16 bits.
+
+    In one direction no number exceeds low + high + 1: an even one is l - (h + h' + 2) / 4, an odd one is, with its two
+    even neighbours, l + 3 / 4 h - (h' + h") / 8, and rounding adds 1 at most.
+    """
+    first = 3 * level + 1
+    total = _largest(low, low_at, bands[first + 1, BAND_WIDTH] * bands[first, BAND_HEIGHT]) + 3
+    for band in range(first, first + 3):
+        size = bands[band, BAND_WIDTH] * bands[band, BAND_HEIGHT]
+        total += _largest(coefficients, bands[band, BAND_AT], size)
+    return total <= _LARGEST
+
+
+@kernel()
 def _join_levels(facts, bands, lowest, coefficients, low, rows, even, out, out_at, bits):
     """The frame from its bands; False where numbers between need more than 16 bits, or samples more than they may."""
-    levels, pixels = facts[LEVELS], bands[0, BAND_WIDTH] * bands[0, BAND_HEIGHT]
     # What is added to all of the lowest band is added to all samples. So its middle is moved to 0: unsigned samples
     # have half of their range subtracted, however much of it they use.
     least = most = lowest[0]
-    for k in range(pixels):
+    for k in range(len(lowest)):
         least, most = min(least, lowest[k]), max(most, lowest[k])
     middle = (np.int64(least) + np.int64(most)) >> 1
-    largest = np.int64(most) - middle + 1
-    if largest > _LARGEST:
+    if np.int64(most) - middle > _LARGEST:
         return False
-    at, to = np.int64(0), np.int64(len(low) >> 1)
-    for k in range(pixels):
+    for k in range(len(lowest)):
         low[k] = lowest[k] - middle
-    places = (np.int64(0), np.int64(0), np.int64(0))
-    for level in range(levels):
-        first = 3 * level + 1
-        if not _fits(bands, level, largest):
-            # What was noted of them are all bits that are set in any: at most twice the largest.
-            largest = _largest(low, at, bands[first + 1, BAND_WIDTH] * bands[first, BAND_HEIGHT])
-            for band in range(first, first + 3):
-                size = bands[band, BAND_WIDTH] * bands[band, BAND_HEIGHT]
-                bands[band, BAND_LARGEST] = _largest(coefficients, bands[band, BAND_AT], size)
-            if not _fits(bands, level, largest):
-                return False
-        places = (bands[first, BAND_AT], bands[first + 1, BAND_AT], bands[first + 2, BAND_AT])
-        if level == levels - 1:
-            break
-        height = bands[first, BAND_HEIGHT] + bands[first + 1, BAND_HEIGHT]
-        width = bands[first, BAND_WIDTH] + bands[first + 1, BAND_WIDTH]
-        seen = join_bands(
-            low, at, coefficients, places, height, width, rows, even, low, to, np.int64(0), np.int64(0), np.int64(-1)
-        )
-        largest = seen + 1  # of a negative number its opposite, less 1, was seen
-        at, to = to, at
-    none = np.int64(0)
     added = middle if facts[IS_SIGNED] else middle + (np.int64(1) << (facts[PRECISION] - 1))
     checked = middle + (np.int64(1) << (bits - 1)) if facts[IS_SIGNED] else added
-    seen = join_bands(
-        low, at, coefficients, places, facts[ROWS], facts[COLUMNS], rows, even, out, out_at, added, checked, none
-    )
+    at, to, none, seen = np.int64(0), np.int64(len(low) >> 1), np.int64(0), np.int64(0)
+    for level in range(facts[LEVELS]):
+        if not _fits(low, at, coefficients, bands, level):
+            return False
+        first = 3 * level + 1
+        places = (bands[first, BAND_AT], bands[first + 1, BAND_AT], bands[first + 2, BAND_AT])
+        height = bands[first, BAND_HEIGHT] + bands[first + 1, BAND_HEIGHT]
+        width = bands[first, BAND_WIDTH] + bands[first + 1, BAND_WIDTH]
+        if level + 1 < facts[LEVELS]:
+            join_bands(low, at, coefficients, places, height, width, rows, even, low, to, none, none)
+            at, to = to, at
+        else:
+            seen = join_bands(low, at, coefficients, places, height, width, rows, even, out, out_at, added, checked)
     return seen >= 0 and seen >> bits == 0
 
 
 @kernel(
-    "int64(const(uint8[::1]), const(int64[:, ::1]), const(int64[::1]), int64, const(uint64[::1]), int64[:, ::1], "
-    "uint16[::1], int64[::1], int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1], int64[:, ::1], "
-    "uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[::1], uint64[::1], uint64[::1], int32[::1], int16[::1], "
-    "int16[::1], int16[:, ::1], int16[::1], int16[::1], uint8[::1])"
+    "int64(const(uint8[::1]), const(int64[:, ::1]), const(int64[::1]), int64, const(int64[:, ::1]), "
+    "const(uint64[::1]), const(uint16[::1]), int64[::1], int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1], "
+    "int64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[::1], uint64[::1], uint64[::1], "
+    "int32[::1], int16[::1], int16[::1], int16[:, ::1], int16[::1], int16[::1], uint8[::1])"
 )
 def decode_frames(
     source,
     spans,
     wanted,
     bits,
-    tables,
     bands,
+    tables,
     amounts,
     facts,
     blocks,
@@ -271,11 +255,10 @@ def decode_frames(
     spans : (n, 2) start and end of each in `source`, already checked against its length
     wanted : facts of the first, by which the memory was taken: all must have the same
     bits : that a sample may have
-    tables : of `quad_tables`
+    bands : of `lay_out_bands`; tables, amounts : of `quad_tables` and `amount_table`
     out : all samples, signed or not; or one frame of memory, from where each goes to `narrow` as bytes
     The arguments between are memory.
     """
-    fill_amounts(amounts)
     memory = (tables, amounts, streams, events, contexts, found, sizes, (above, bounds, words))
     pixels = wanted[ROWS] * wanted[COLUMNS]
     for number in range(len(spans)):
@@ -284,7 +267,6 @@ def decode_frames(
         for k in range(FIRST_PLANES + 3 * wanted[LEVELS] + 1):
             if facts[k] != wanted[k] and k != BODY:
                 return number
-        lay_out_bands(facts, bands)
         count = find_blocks(source, spans[number, 1], facts, bands, blocks, tree, reader)
         if count < 0:
             return number

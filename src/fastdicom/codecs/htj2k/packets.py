@@ -18,7 +18,6 @@ __all__ = [
     "BAND_AT",
     "BAND_FACTS",
     "BAND_HEIGHT",
-    "BAND_LARGEST",
     "BAND_PLANES",
     "BAND_WIDTH",
     "BLOCK_AT",
@@ -40,7 +39,6 @@ __all__ = [
     "PRECISION",
     "READER_FACTS",
     "ROWS",
-    "blocks_of_band",
     "find_blocks",
     "lay_out_bands",
     "parse_header",
@@ -53,8 +51,8 @@ ROWS, COLUMNS, PRECISION, IS_SIGNED, LEVELS, _WIDTH_BITS, _HEIGHT_BITS, _IS_CAPA
 _IS_CAPABLE: it has the marker segment that HTJ2K must have; BODY is where the first tile-part begins; from FIRST_PLANES
 on, the bit planes of each band."""
 FACTS = FIRST_PLANES + MOST_BANDS
-BAND_AT, BAND_WIDTH, BAND_HEIGHT, BAND_PLANES, BAND_LARGEST, BAND_FACTS = range(6)
-"""Of a band: where it begins in memory, its size, its bit planes, and what no coefficient in it exceeds."""
+BAND_AT, BAND_WIDTH, BAND_HEIGHT, BAND_PLANES, _BAND_ACROSS, _BAND_DOWN, BAND_FACTS = range(7)
+"""Of a band: where it begins in memory, its size, its bit planes, its blocks across and down."""
 (
     BLOCK_AT,
     BLOCK_NBYTES,
@@ -74,8 +72,8 @@ _MOST_LENGTH = 1 << 15
 """A longer side has several precincts."""
 _PRESENCE, _LAYERS = np.int64(0), np.int64(1)
 _MOST_LENGTH_BITS = 24
-_LEAST_AREA_BITS = 6
-"""Smaller blocks, which nobody writes, would need more memory for what is known of them than for their samples."""
+_LEAST_AREA_BITS = 8
+"""What is known of smaller blocks, which nobody writes, would take as much memory as their samples."""
 _SOC, _CAP, _SIZ, _COD, _TLM, _PLM, _PLT = 0xFF4F, 0xFF50, 0xFF51, 0xFF52, 0xFF55, 0xFF57, 0xFF58
 _QCD, _COM, _SOT, _SOD, _EOC = 0xFF5C, 0xFF64, 0xFF90, 0xFF93, 0xFFD9
 _HAS_CAPABILITIES, _ONLY_PART_15 = 0x4000, 0x0002_0000
@@ -181,33 +179,29 @@ def parse_header(source, start, stop, facts):
     return False
 
 
-@kernel()
+@kernel("UniTuple(int64, 2)(int64[::1], int64[:, ::1])")
 def lay_out_bands(facts, bands):
-    """Sizes of all bands and where they are in memory: LL, then HL, LH and HH of each level, the smallest first."""
-    levels, at = facts[LEVELS], np.int64(0)
+    """Sizes of all bands and where they are in memory: LL, then HL, LH and HH of each level, the smallest first.
+
+    Returns the number of blocks of all bands, and of the one with most.
+    """
+    levels, at, total, most = facts[LEVELS], np.int64(0), np.int64(0), np.int64(0)
     for band in range(3 * levels + 1):
         level = levels if band == 0 else levels - (band - 1) // 3
         rows, columns = facts[ROWS], facts[COLUMNS]
         for _ in range(level - 1):
             rows, columns = (rows + 1) >> 1, (columns + 1) >> 1
         kind = 0 if band == 0 else (band - 1) % 3 + 1
-        bands[band, BAND_WIDTH] = columns >> 1 if kind & 1 else (columns + 1) >> 1
-        bands[band, BAND_HEIGHT] = rows >> 1 if kind & 2 else (rows + 1) >> 1
+        width = columns >> 1 if kind & 1 else (columns + 1) >> 1
+        height = rows >> 1 if kind & 2 else (rows + 1) >> 1
+        across = (width + (1 << facts[_WIDTH_BITS]) - 1) >> facts[_WIDTH_BITS]
+        down = (height + (1 << facts[_HEIGHT_BITS]) - 1) >> facts[_HEIGHT_BITS]
         bands[band, BAND_AT], bands[band, BAND_PLANES] = at, facts[FIRST_PLANES + band]
-        bands[band, BAND_LARGEST] = 0
-        at += bands[band, BAND_WIDTH] * bands[band, BAND_HEIGHT]
-
-
-@kernel("UniTuple(int64, 2)(int64[::1], int64[:, ::1])")
-def blocks_of_band(facts, bands):
-    """Blocks of all bands, and of the one with most. `bands` is filled."""
-    lay_out_bands(facts, bands)
-    total, most = np.int64(0), np.int64(0)
-    for band in range(3 * facts[LEVELS] + 1):
-        width = (bands[band, BAND_WIDTH] + (1 << facts[_WIDTH_BITS]) - 1) >> facts[_WIDTH_BITS]
-        height = (bands[band, BAND_HEIGHT] + (1 << facts[_HEIGHT_BITS]) - 1) >> facts[_HEIGHT_BITS]
-        total += width * height
-        most = max(most, width * height)
+        bands[band, BAND_WIDTH], bands[band, BAND_HEIGHT] = width, height
+        bands[band, _BAND_ACROSS], bands[band, _BAND_DOWN] = across, down
+        at += width * height
+        total += across * down
+        most = max(most, across * down)
     return total, most
 
 
@@ -311,7 +305,7 @@ def _next_tile_part(source, at, stop, number):
 def find_blocks(source, stop, facts, bands, blocks, tree, reader):
     """Fill `blocks`; return how many there are, or -1 for what is not for this decoder, or not whole.
 
-    blocks : (n, BLOCK_FACTS), as many as `blocks_of_band` says
+    blocks : (n, BLOCK_FACTS), as many as `lay_out_bands` says
     tree : (nodes, 2), four nodes for each block of the largest band, and 64
     """
     number, at, end, part = np.int64(0), facts[BODY], facts[BODY], np.int64(0)
@@ -328,9 +322,7 @@ def find_blocks(source, stop, facts, bands, blocks, tree, reader):
             return -1
         first = number
         for band in range(max(0, 3 * resolution - 2), 3 * resolution + 1):
-            width = (bands[band, BAND_WIDTH] + (1 << facts[_WIDTH_BITS]) - 1) >> facts[_WIDTH_BITS]
-            height = (bands[band, BAND_HEIGHT] + (1 << facts[_HEIGHT_BITS]) - 1) >> facts[_HEIGHT_BITS]
-            most = bands[band, BAND_PLANES]
+            width, height, most = bands[band, _BAND_ACROSS], bands[band, _BAND_DOWN], bands[band, BAND_PLANES]
             for node in range(2 * width * height + 32):
                 tree[node, 0] = tree[node, 1] = tree[trees + node, 0] = tree[trees + node, 1] = 0
             for row in range(height):

@@ -100,7 +100,7 @@ def decode_quads(
     """Entries of all quads of two blocks of one size in `found`, their amounts in `sizes`; return the bits they take.
 
     first_codes, second_codes : uint64, bytes of `streams` where the codes of each begin
-    contexts : (2, n) uint64, all zero
+    contexts : (2, n) uint64, memory
     found, sizes : (2, n) uint64, a block a row; a row of quads begins at ``(1 + number) * row_length(quads) + 1``
     """
     stride, pairs, at, other_at = np.uint64(row_length(quads)), np.uint64((quads + 1) >> 1), _0, _0
@@ -108,9 +108,8 @@ def decode_quads(
     for number in range(np.uint64(rows)):
         place = (number + _1) * stride + _1
         table = _OTHER_ROWS if number else _0
-        if number:
-            _contexts_from_above(found, _FIRST, place - stride, np.uint64(quads), contexts)
-            _contexts_from_above(found, _SECOND, place - stride, np.uint64(quads), contexts)
+        _contexts_from_above(found, _FIRST, place - stride, np.uint64(quads), contexts)
+        _contexts_from_above(found, _SECOND, place - stride, np.uint64(quads), contexts)
         two, other_two = _0, _0
         skipped = _skip_pairs(source, events, contexts, np.uint64(quads))
         for empty in range(place, place + (skipped << _1)):

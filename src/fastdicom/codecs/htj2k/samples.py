@@ -18,7 +18,7 @@ from fastdicom._numba import kernel
 from fastdicom.codecs.htj2k.bits import load
 from fastdicom.codecs.htj2k.quads import row_length
 
-__all__ = ["MOST_BITS", "MOST_LOW_BITS", "decode_low_samples", "decode_samples"]
+__all__ = ["MOST_BITS", "MOST_LOW_BITS", "decode_low_samples", "decode_samples", "has_outside"]
 
 MOST_BITS = 14
 """Of a sample: four of them, and a byte begun, are within 64 bits."""
@@ -43,9 +43,22 @@ def _log2(number):
 
 
 @kernel()
-def _has_outside(found, block, quads, width, rows, height):
+def _bound(entry, size, exponents):
+    """Bits that a sample of a quad may have (U, 7.3.7).
+
+    exponents : all bits that are set in a sample of the row above that touches it
+    """
+    several = entry & _EACH
+    several = several + (several >> _32)
+    several = several + (several >> _16) & _7
+    return size + _log2((exponents if several > _1 else _0) | _2)
+
+
+@kernel()
+def has_outside(found, block, width, height):
     """Whether a quad at the edge of a block of odd width or height has a sample outside of it."""
-    stride, outside = row_length(quads), _0
+    quads, rows, outside = (width + 1) >> 1, (height + 1) >> 1, _0
+    stride = row_length(quads)
     if width & 1:
         for number in range(1, rows + 1):
             outside |= found[block, number * stride + quads] & (_RIGHT | _CORNER)
@@ -62,18 +75,13 @@ def decode_samples(streams, begin, block, width, height, most, found, sizes, abo
     streams : the bits are from byte `begin` on (uint64)
     block : row of `found` and `sizes`
     most : bits that a sample may have, at most MOST_BITS
-    above, bounds, words : (n,) uint64, n more than the quads of a row and two
-    Returns how many bits were read, and a number that is as large as any coefficient, or larger; -1 for the first
-    where a sample has too many bits or is outside of the block.
+    found : of a block that has no sample outside (`has_outside`)
+    above, bounds, words : (n,) uint64, n more than the quads of a row and two; `above` is all zero
+    Returns how many bits were read; -1 where a sample has too many.
     """
-    quads, rows = (width + 1) >> 1, (height + 1) >> 1
-    if _has_outside(found, block, quads, width, rows, height):
-        return np.int64(-1), np.int64(0)
-    stride, count, limit = np.uint64(row_length(quads)), np.uint64(quads), np.uint64(most)
-    for quad in range(count + _2):
-        above[quad] = _0
-    place, seen = _0, _0
-    for number in range(np.uint64(rows)):
+    quads, place, limit = (width + 1) >> 1, _0, np.uint64(most)
+    stride, count = np.uint64(row_length(quads)), np.uint64(quads)
+    for number in range(np.uint64((height + 1) >> 1)):
         row = (number + _1) * stride + _1
         some = _0
         for quad in range(count):
@@ -87,14 +95,11 @@ def decode_samples(streams, begin, block, width, height, most, found, sizes, abo
         for quad in range(count):
             left, its, right = above[quad], above[quad + _1], above[quad + _2]
             exponents = (left >> _48 | its >> _16 | its >> _48 | right >> _16) & _LANE
-            significant = found[block, row + quad] & _EACH
-            several = significant + (significant >> _32)
-            several = several + (several >> _16) & _7
-            bound = sizes[block, row + quad] + _log2((exponents if several > _1 else _0) | _2)
+            bound = _bound(found[block, row + quad], sizes[block, row + quad], exponents)
             too_many |= limit - bound
             bounds[quad] = bound
         if too_many >> _63:
-            return np.int64(-1), np.int64(0)
+            return np.int64(-1)
         for quad in range(count):
             words[quad] = load(streams, begin + (place >> _3)) >> (place & _7)
             entry = found[block, row + quad]
@@ -115,15 +120,12 @@ def decode_samples(streams, begin, block, width, height, most, found, sizes, abo
             lanes &= (significant << bound) - (known << top) - significant
             lanes |= (entry >> _2 & _EACH) << top
             above[quad + _1] = lanes
-            seen |= lanes
             lanes += significant << _1  # twice the magnitude, and the sign
             sign = lanes & _EACH
             # Two's complement; no lane carries into the next, as no magnitude with a sign is 0.
             words[quad] = ((lanes >> _1 & _BELOW_TOP) ^ ((sign << _16) - sign)) + sign
         _write_rows(words, np.uint64(width), number << _1, np.uint64(height), out, np.uint64(at), np.uint64(step))
-    largest = seen | seen >> _32
-    largest = (largest | largest >> _16) & _LANE
-    return np.int64(place), np.int64(largest >> _1) + 1
+    return np.int64(place)
 
 
 @kernel(inline=True)
@@ -141,28 +143,20 @@ def _put_sample(out, at, entry, sample):
 
 @kernel()
 def decode_low_samples(streams, begin, block, width, height, most, found, sizes, above, out, at, step):
-    """As `decode_samples`, for the lowest band, whose samples may have MOST_LOW_BITS. Returns the bits that were read.
+    """As `decode_samples`, for the lowest band, whose samples may have MOST_LOW_BITS.
 
     out : int32
     """
-    quads, rows = (width + 1) >> 1, (height + 1) >> 1
-    if _has_outside(found, block, quads, width, rows, height):
-        return np.int64(-1)
-    stride, count, limit = np.uint64(row_length(quads)), np.uint64(quads), np.uint64(most)
-    for quad in range(count + _2):
-        above[quad] = _0
-    place = _0
-    for number in range(np.uint64(rows)):
+    quads, place, limit = (width + 1) >> 1, _0, np.uint64(most)
+    stride, count = np.uint64(row_length(quads)), np.uint64(quads)
+    for number in range(np.uint64((height + 1) >> 1)):
         row, left, its = (number + _1) * stride + _1, _0, above[_1]
         line = np.uint64(at) + np.uint64(step) * (number << _1)
         is_last_row = (number << _1) + _1 >= np.uint64(height)
         for quad in range(count):
             entry, right = found[block, row + quad], above[quad + _2]
             exponents = (left >> _32 | its | its >> _32 | right) & _HALF
-            several = entry & _EACH
-            several = several + (several >> _32)
-            several = several + (several >> _16) & _7
-            bound = sizes[block, row + quad] + _log2((exponents if several > _1 else _0) | _2)
+            bound = _bound(entry, sizes[block, row + quad], exponents)
             if bound > limit:
                 return np.int64(-1)
             left, its = its, right
@@ -189,22 +183,18 @@ def decode_low_samples(streams, begin, block, width, height, most, found, sizes,
 @kernel(inline=True)
 def _write_rows(words, width, row, height, out, at, step):
     """Two rows of coefficients from lanes, or one where it is the last."""
-    first, half = at + row * step, width >> _1
-    second = first + step
+    first = at + row * step
+    _write_row(words, width, _0, out, first)
     if row + _1 < height:
-        for quad in range(half):
-            lanes, column = words[quad], quad << _1
-            out[first + column] = np.int16(lanes & _LANE)
-            out[first + column + _1] = np.int16(lanes >> _32 & _LANE)
-            out[second + column] = np.int16(lanes >> _16 & _LANE)
-            out[second + column + _1] = np.int16(lanes >> _48)
-    else:
-        for quad in range(half):
-            lanes, column = words[quad], quad << _1
-            out[first + column] = np.int16(lanes & _LANE)
-            out[first + column + _1] = np.int16(lanes >> _32 & _LANE)
+        _write_row(words, width, _16, out, first + step)
+
+
+@kernel(inline=True)
+def _write_row(words, width, lane, out, at):
+    """The coefficients that are in one lane, and in the next but one."""
+    for quad in range(width >> _1):
+        lanes = words[quad] >> lane
+        out[at + (quad << _1)] = np.int16(lanes & _LANE)
+        out[at + (quad << _1) + _1] = np.int16(lanes >> _32 & _LANE)
     if width & _1:
-        lanes, column = words[half], half << _1
-        out[first + column] = np.int16(lanes & _LANE)
-        if row + _1 < height:
-            out[second + column] = np.int16(lanes >> _16 & _LANE)
+        out[at + width - _1] = np.int16(words[width >> _1] >> lane & _LANE)

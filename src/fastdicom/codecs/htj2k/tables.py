@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastdicom._numba import kernel
 
-__all__ = ["ESCAPE", "MODES", "WINDOW", "amounts_of", "fill_amounts", "quad_tables"]
+__all__ = ["ESCAPE", "MODES", "WINDOW", "amount_table", "amounts_of", "quad_tables"]
 
 WINDOW = 7
 """Bits of the longest code of a quad."""
@@ -160,8 +160,17 @@ def amounts_of(bits, mode, is_first, event):
     return used, first, second
 
 
-@kernel()
-def fill_amounts(table):
+@lru_cache(maxsize=1)
+def amount_table() -> NDArray[np.uint16]:
+    """The amounts of codes that are within eight bits, (256 * MODES,) uint16: see `_fill_amounts`."""
+    table = np.empty(256 * MODES, np.uint16)
+    _fill_amounts(table)
+    table.flags.writeable = False
+    return table
+
+
+@kernel("void(uint16[::1])")
+def _fill_amounts(table):
     """[256 * mode + the next 8 bits]: bits of the code, 16 * the first amount, 1024 * the second, each below 64."""
     for mode in range(MODES):
         for bits in range(256):

@@ -19,7 +19,7 @@ LINES = 5
 """Rows of memory that `join_bands` needs: one low row, two high ones, two even ones."""
 _LOW, _HIGH, _EVEN = np.int64(0), np.int64(1), np.int64(3)
 _0, _1 = np.uint64(0), np.uint64(1)
-_ONE, _TWO, _SIGN = np.int32(1), np.int32(2), np.int32(31)
+_ONE, _TWO = np.int32(1), np.int32(2)
 
 
 @kernel()
@@ -50,29 +50,29 @@ def _join_columns(low, low_at, low_count, high, high_at, high_count, rows, row, 
 
 
 @kernel(inline=True)
-def _put(out, at, value, added, checked, signs, seen):
+def _put(out, at, value, added, checked, seen):
     """A sample to its place; return `seen` with its bits."""
     out[at] = np.int32(value + added)
-    noted = np.int32(value + checked)
-    return np.int32(seen | (noted ^ (noted >> _SIGN & signs)))
+    return np.int32(seen | np.int32(value + checked))
 
 
 @kernel()
-def join_bands(low, low_at, bands, places, height, width, rows, even, out, out_at, added, checked, signs):
+def join_bands(low, low_at, bands, places, height, width, rows, even, out, out_at, added, checked):
     """The image of a level from its four bands.
 
     low, bands : int16; the low band begins at `low_at`, the others (HL, LH, HH) at `places`
     height, width : of the image
     rows, even : (LINES, width), (width + 1,) int16, memory
     out : int16, the image goes to `out_at`
-    added : to each sample, before it is written
-    checked, signs : added to each before its bits are noted; then bits in which a negative one counts as its opposite
-    Returns all bits that are set in any of these; a number below 0 where one of them is.
+    added, checked : to each sample, before it is written; and before its bits are noted
+    Returns all bits that are noted of any; a number below 0 where one of them is.
     """
     low_rows, high_rows = (height + 1) >> 1, height >> 1
     low_columns, high_columns = (width + 1) >> 1, width >> 1
-    count, seen = np.uint64(width), np.int32(0)
-    added, checked, signs = np.int32(added), np.int32(checked), np.int32(signs)
+    count, seen, added, checked = np.uint64(width), np.int32(0), np.int32(added), np.int32(checked)
+    if high_rows == 0:  # a single row is as it is: nothing is taken from it
+        for x in range(count):
+            rows[_HIGH, x] = rows[_HIGH + 1, x] = 0
     for k in range(low_rows):
         to = np.uint64(out_at + 2 * k * width)
         now, before = k & 1, 1 - (k & 1)
@@ -85,25 +85,21 @@ def join_bands(low, low_at, bands, places, height, width, rows, even, out, out_a
         below = _HIGH + now if k < high_rows else _HIGH + before
         above = _HIGH + before if k > 0 else _HIGH + now
         even_now, even_before = _EVEN + now, _EVEN + before
-        if high_rows > 0:
-            for x in range(count):
-                both = np.int32(np.int32(rows[above, x]) + np.int32(rows[below, x]) + _TWO)
-                rows[even_now, x] = np.int32(rows[_LOW, x]) - (both >> _TWO)
-        else:
-            for x in range(count):
-                rows[even_now, x] = rows[_LOW, x]
         for x in range(count):
-            seen = _put(out, to + x, np.int32(rows[even_now, x]), added, checked, signs, seen)
+            both = np.int32(np.int32(rows[above, x]) + np.int32(rows[below, x]) + _TWO)
+            value = np.int32(np.int32(rows[_LOW, x]) - (both >> _TWO))
+            rows[even_now, x] = value
+            seen = _put(out, to + x, value, added, checked, seen)
         if k > 0:
             to -= count
             for x in range(count):
                 both = np.int32(np.int32(rows[even_before, x]) + np.int32(rows[even_now, x]))
                 value = np.int32(np.int32(rows[above, x]) + (both >> _ONE))
-                seen = _put(out, to + x, value, added, checked, signs, seen)
+                seen = _put(out, to + x, value, added, checked, seen)
     if high_rows == low_rows:
         last = (low_rows - 1) & 1
         to = np.uint64(out_at + (height - 1) * width)
         for x in range(count):
             value = np.int32(np.int32(rows[_HIGH + last, x]) + np.int32(rows[_EVEN + last, x]))
-            seen = _put(out, to + x, value, added, checked, signs, seen)
+            seen = _put(out, to + x, value, added, checked, seen)
     return np.int64(seen)
